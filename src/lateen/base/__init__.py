@@ -1,0 +1,1 @@
+"""Base: names, findings, errors, places. What every room may use; uses none."""
