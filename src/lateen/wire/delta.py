@@ -1,7 +1,8 @@
 """Delta discovery on raw bytes: what `serve`, the relay and test clients read and write without building protobuf objects per resource.
 
-A response is a concatenation of fragments that were encoded once: each fragment is a whole repeated `resources` field (tag, length, Resource), so
-that every proxy with the same view is sent the same bytes and a response costs one join. Requests are small and go through protobuf.
+A response is a concatenation of fragments that were encoded once: each fragment is a whole repeated `resources` field (tag, length,
+Resource), so that every proxy with the same view is sent the same bytes and a response costs one join. Requests are small and go through
+protobuf.
 Source: Envoy service.discovery.v3 DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource.
 """
 
@@ -101,9 +102,8 @@ def resource_fragment(name: str, version: str, type_url: str, body: bytes) -> by
 
 def encode_response(type_url: str, nonce: str, fragments: Iterable[bytes], removed: Iterable[str] = ()) -> bytes:
     """A DeltaDiscoveryResponse from fragments of `resource_fragment` and names to remove. Cost: one join."""
-    return b"".join(
-        (*fragments, *(_delimited(_REMOVED, name.encode()) for name in removed), _delimited(_TYPE_URL, type_url.encode()), _delimited(_NONCE, nonce.encode()))
-    )
+    gone = (_delimited(_REMOVED, name.encode()) for name in removed)
+    return b"".join((*fragments, *gone, _delimited(_TYPE_URL, type_url.encode()), _delimited(_NONCE, nonce.encode())))
 
 
 def decode_request(raw: bytes) -> DeltaRequest:
