@@ -1,0 +1,88 @@
+"""Names: objects, hosts, clusters, listeners, route configurations. Built and parsed here and nowhere else.
+
+Cluster, route-configuration and virtual-host names are Istio's: dashboards, users' EnvoyFilters and tools depend on them.
+"""
+
+from dataclasses import dataclass
+
+BLACK_HOLE = "BlackHoleCluster"
+PASSTHROUGH = "PassthroughCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+OUTBOUND_PORT = 15001
+INBOUND_PORT = 15006
+MESH_GATEWAY = "mesh"
+"""The reserved gateway name that stands for all sidecars. Source: Istio VirtualService.gateways."""
+ROOT_NAMESPACE = "istio-system"
+SDS_DEFAULT = "default"
+SDS_ROOT = "ROOTCA"
+
+
+@dataclass(frozen=True, order=True)
+class ObjectRef:
+    """Names one object of the configuration. `namespace`: empty for cluster-scoped kinds."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, order=True)
+class ClusterName:
+    """An Istio cluster name. `direction`: outbound or inbound; `subset` and `host` may be empty."""
+
+    direction: str
+    port: int
+    subset: str
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.direction}|{self.port}|{self.subset}|{self.host}"
+
+    @property
+    def sni(self) -> str:
+        """The server name of mesh TLS to it; also the name of its auto-passthrough cluster."""
+        return f"{self.direction}_.{self.port}_.{self.subset}_.{self.host}"
+
+    @staticmethod
+    def parse(name: str) -> "ClusterName | None":
+        """None: not a name of that form (PassthroughCluster, …)."""
+        for mark in ("|", "_."):
+            parts = name.split(mark, 3)
+            if len(parts) == 4 and parts[0] in ("outbound", "inbound") and parts[1].isdigit():
+                return ClusterName(parts[0], int(parts[1]), parts[2], parts[3])
+        return None
+
+
+def outbound_cluster(port: int, subset: str, host: str) -> str:
+    """Source: Istio, names of outbound clusters."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def inbound_cluster(port: int) -> str:
+    """`port`: the workload's own (target) port."""
+    return f"inbound|{port}||"
+
+
+def listener_name(address: str, port: int) -> str:
+    """`address`: an IP address; an outbound listener's name."""
+    return f"{address}_{port}"
+
+
+def virtual_host_name(host: str, port: int) -> str:
+    """A virtual host of a service's host and port."""
+    return f"{host}:{port}"
+
+
+def full_host(host: str, namespace: str, domain: str = "cluster.local") -> str:
+    """A short host (no dot, no wildcard) with its namespace and domain; any other host as it is. Source: Istio, host names of destinations."""
+    return host if "." in host or "*" in host or not host else f"{host}.{namespace}.svc.{domain}"
+
+
+def spiffe_id(trust_domain: str, namespace: str, service_account: str) -> str:
+    """The identity of a workload, a URI."""
+    return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"

@@ -1,0 +1,80 @@
+"""Who looks: the proxy that asks, and the View, which is what queries read of it. Proxies with equal views share every byte.
+
+Called by `serve` (for a connection) and `insight` (for a simulated proxy); every query of `plan` and `xds` takes a View and never a Proxy.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lateen.incremental import Db
+from lateen.mesh.model import Labels, Locality
+
+
+class ProxyType(Enum):
+    """Source: Istio, first part of the node id."""
+
+    SIDECAR = "sidecar"
+    ROUTER = "router"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A connected (or simulated) proxy, as its node id and metadata say. `id`: `<pod>.<namespace>`."""
+
+    type: ProxyType
+    id: str
+    namespace: str
+    service_account: str = "default"
+    labels: Labels = ()
+    addresses: tuple[str, ...] = ()
+    dns_domain: str = ""
+    locality: Locality = field(default_factory=Locality)
+    network: str = ""
+    cluster_id: str = "Kubernetes"
+    node_name: str = ""
+    metadata: Labels = ()
+    """Further string metadata that queries may need (INTERCEPTION_MODE, HTTP10, …)."""
+
+
+@dataclass(frozen=True)
+class ServiceTarget:
+    """A service port that the proxy's workload serves. `port`: the workload's own port. `created`: of the service, for oldest-wins."""
+
+    hostname: str
+    namespace: str
+    service_port: int
+    port: int
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a proxy its configuration depends on. `labels`: only those that some selector reads; `addresses`, `node_name`: empty unless something reads them.
+
+    `targets`: the services the workload belongs to, oldest service first."""
+
+    type: ProxyType
+    namespace: str
+    service_account: str
+    labels: Labels
+    dns_domain: str
+    locality: Locality
+    network: str
+    cluster_id: str
+    has_ipv4: bool
+    has_ipv6: bool
+    targets: tuple[ServiceTarget, ...] = ()
+    addresses: tuple[str, ...] = ()
+    node_name: str = ""
+    metadata: Labels = ()
+
+    @property
+    def is_router(self) -> bool:
+        """A gateway."""
+        return self.type is ProxyType.ROUTER
+
+
+def view_of(db: Db, proxy: Proxy) -> View:
+    """The view of a proxy. Recorded reads: the label keys that selectors use and the services whose endpoints the proxy is."""
+    from lateen.mesh.projection import projected  # the rules; imported late, they read everything
+
+    return projected(db, proxy)
