@@ -1,0 +1,1 @@
+"""What users wrote: typed objects, decoding with places, validation, defaults, and the store queries read."""
