@@ -17,6 +17,11 @@ MESH_GATEWAY = "mesh"
 ROOT_NAMESPACE = "istio-system"
 SDS_DEFAULT = "default"
 SDS_ROOT = "ROOTCA"
+SDS_DEFAULT_PATH = "certs/sds-default.json"
+SDS_ROOT_PATH = "certs/sds-rootca.json"
+"""Where an Envoy reads its workload certificate and the mesh's root, relative to its working directory: equal bytes for every proxy."""
+PROXY_MARK = 1337
+"""The socket mark (SO_MARK) of what a proxy sends: redirect rules let it pass."""
 
 
 @dataclass(frozen=True, order=True)
