@@ -1,0 +1,76 @@
+"""The graph that reads leave behind: computed nodes, leaves for inputs, and one key of an index. Used by `db` and `sources` of this room only."""
+
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import Any, Protocol
+
+
+class Source(Protocol):
+    """What a computed node comes from: a query or an index. `function` takes the Db and the node's arguments."""
+
+    name: str
+    function: Callable[..., Any]  # Any: each query has its own signature
+
+
+class State(Enum):
+    """EMPTY: never computed. CLEAN: up to date as far as it is settled. QUEUED: something it read has changed. STALE: the same, but nobody needs it now."""
+
+    EMPTY = 0
+    CLEAN = 1
+    QUEUED = 2
+    STALE = 3
+    RUNNING = 4
+
+
+class Leaf:
+    """Something that is read and not computed: an input, or the key set of a group. `height` is below that of every reader."""
+
+    __slots__ = ("height", "home", "key", "readers")
+
+    def __init__(self, home: dict[Hashable, "Leaf"], key: Hashable) -> None:
+        self.height = 0
+        self.readers: set[Node] = set()
+        self.home = home
+        """The table that holds this leaf under `key`, so that an unread one can be dropped."""
+        self.key = key
+
+
+class KeyLeaf(Leaf):
+    """One key of an index: changes only when the mapping's value at that key does."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, parent: "Node", key: Hashable) -> None:
+        super().__init__(parent.keys, key)
+        self.height = parent.height
+        self.parent = parent
+
+
+class Node:
+    """A query with its arguments, its last value or error, and what it read."""
+
+    __slots__ = ("args", "deps", "error", "height", "keys", "readers", "roots", "source", "state", "value")
+
+    def __init__(self, source: Source, args: tuple[Hashable, ...]) -> None:
+        self.source = source
+        self.args = args
+        self.value: Any = None  # Any: each query has its own result
+        self.error: Exception | None = None
+        self.state = State.EMPTY
+        self.height = 1
+        self.deps: tuple[Node | Leaf, ...] = ()
+        self.readers: set[Node] = set()
+        self.keys: dict[Hashable, Leaf] = _NO_KEYS
+        self.roots = 0
+        """How often it is held from outside."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Somebody reads it, or holds it."""
+        return bool(self.readers or self.roots or self.keys)
+
+    def __str__(self) -> str:
+        return f"{self.source.name}({', '.join(str(argument) for argument in self.args)})"
+
+
+_NO_KEYS: dict[Hashable, Leaf] = {}
