@@ -1,0 +1,1 @@
+"""How a pod is set apart from its neighbours: one seam (`seam.py`), one file per way of doing it."""
