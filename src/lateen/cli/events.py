@@ -1,0 +1,65 @@
+"""What a living `up` prints: readiness once, then a line per change, finding and restart."""
+
+import click
+
+from lateen.base.errors import LateenError
+from lateen.base.paths import MeshPaths
+from lateen.cli.rpc import Json, call
+from lateen.cli.tables import print_table
+
+
+class EventPrinter:
+    """Prints control's events. A finding is printed once, until it is resolved."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def show(self, event: Json) -> None:
+        """Prints one event; a kind it does not know prints nothing."""
+        match event["event"]:
+            case "live":
+                click.echo(f"{event['object']}: live on {event['proxies']}/{event['of']} proxies in {event['ms']:.0f} ms")
+            case "no-proxy":
+                click.echo(f"{event['object']}: no proxy needs it")
+            case "finding":
+                text = finding_line(event)
+                if text not in self._shown:
+                    self._shown.add(text)
+                    click.echo(text, err=True)
+            case "resolved":
+                self._shown.discard(finding_line(event))
+            case "rejected":
+                click.echo(f"{event.get('object') or event['proxy']}: Envoy refused it: {event['message']}; the last good version stays", err=True)
+            case "pod" if event.get("message"):
+                click.echo(f"Pod {event['namespace']}/{event['name']}: {event['phase']}: {event['message']}", err=True)
+
+
+def finding_line(finding: Json) -> str:
+    """`file:line:column: severity [code] object: field: message (hint)`."""
+    place = ":".join(str(finding[key]) for key in ("file", "line", "column") if finding.get(key))
+    named = finding.get("object") or {}
+    what = f"{named['kind']} {named['namespace']}/{named['name']}: " if named.get("namespace") else f"{named['kind']} {named['name']}: " if named else ""
+    field = f"{finding['field']}: " if finding.get("field") else ""
+    hint = f" ({finding['hint']})" if finding.get("hint") else ""
+    return f"{place + ': ' if place else ''}{finding['severity'].lower()} [{finding['code']}] {what}{field}{finding['message']}{hint}"
+
+
+def print_ready(paths: MeshPaths, seconds: float | None) -> None:
+    """The pods, the ingress and what to type. `seconds`: None: it is not ready, and the table says what is not."""
+    try:
+        pods, status = call(paths, "Pods")["pods"], call(paths, "Status")
+    except LateenError as error:
+        click.echo(f"control does not answer: {error}", err=True)
+        return
+    print_table(["NAMESPACE", "POD", "READY", "STATUS", "ADDRESS"], [[pod["namespace"], pod["name"], pod["ready"], pod["phase"], pod["ip"]] for pod in pods])
+    for gateway in status["ingress"]:
+        click.echo(f"ingress {gateway.get('problem') or gateway['url']}  ({gateway['gateway']}, port {gateway['port']})")
+    proxies = status["proxies"]
+    if seconds is None:
+        waiting = [
+            f"{pod['namespace']}/{pod['name']}: {pod['message'] or pod['phase']}" for pod in pods if pod["ready"].split("/")[0] != pod["ready"].split("/")[1]
+        ]
+        click.echo("not ready: " + ("; ".join(waiting) or f"{proxies['synced']}/{proxies['connected']} proxies"), err=True)
+    click.echo(
+        f"\nready in {seconds:.1f} s: {len(pods)} pods, {proxies['connected']} proxies; edits are followed, Ctrl-C stops" if seconds is not None else "going on"
+    )

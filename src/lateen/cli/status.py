@@ -1,0 +1,39 @@
+"""`lateen status`: what runs, and whether it is well."""
+
+import json
+import sys
+
+import click
+
+from lateen.cli.options import mesh_paths, name_option, output_option
+from lateen.cli.rpc import call
+from lateen.cli.tables import span
+
+
+@click.command("status")
+@name_option
+@output_option()
+def status_command(name: str, output: str) -> None:
+    """What runs, and whether it is well. Exit 1 if something is not."""
+    status = call(mesh_paths(name), "Status")
+    if output == "json":
+        click.echo(json.dumps(status, indent=2))
+    else:
+        _print(name, status)
+    sys.exit(0 if status["ready"] and not status["findings"].get("error") else 1)
+
+
+def _print(name: str, status: dict) -> None:  # type: ignore[type-arg]  # JSON
+    control, node, proxies = status["control"], status["node"], status["proxies"]
+    click.echo(f"mesh      {name}: {'ready' if status['ready'] else 'not ready'}, revision {status['revision']}")
+    click.echo(f"control   pid {control['pid']}, {control['rss_mb']:.0f} MB, up {span(control['uptime_s'])}")
+    click.echo(f"node      {'connected' if node['connected'] else 'not connected'}, {node['ready']}/{node['pods']} pods ready")
+    click.echo(f"proxies   {proxies['synced']}/{proxies['connected']} have everything")
+    click.echo("objects   " + ", ".join(f"{count} {kind}" for kind, count in sorted(status["objects"].items())))
+    for gateway in status["ingress"]:
+        click.echo(f"ingress   {gateway.get('problem') or gateway['url']}  {gateway['gateway']} port {gateway['port']}")
+    findings = status["findings"]
+    click.echo(
+        f"findings  {findings.get('error', 0)} errors, {findings.get('warning', 0)} warnings"
+        + ("  (lateen validate PATH shows them)" if any(findings.values()) else "")
+    )
