@@ -1,0 +1,240 @@
+"""Visibility: which services a proxy sees, by exportTo and by the Sidecar in force. Everything outbound starts here.
+
+Called by `plan` for listeners, routes and clusters. A scope (namespace and Sidecar) is what it depends on, so that proxies with one scope share one answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lateen.base.names import ObjectRef
+from lateen.config.kinds.istio.mesh_config import MeshOutboundMode, MeshOutboundPolicy
+from lateen.config.kinds.istio.sidecar import CaptureMode, Sidecar
+from lateen.config.kinds.istio.sidecar import EgressListener as WrittenListener
+from lateen.config.kinds.istio.virtual_service import Destination
+from lateen.config.store import mesh_field
+from lateen.incremental import Db, index, query
+from lateen.mesh.hosts import is_within
+from lateen.mesh.model import Port, Protocol, Registry, Service
+from lateen.mesh.protocols import declared_protocol
+from lateen.mesh.services import all_services
+from lateen.mesh.sidecars import sidecar_at, sidecar_name
+from lateen.mesh.view import View
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose eyes: a namespace, and the Sidecar in force there. `sidecar` None: the default, everything exported. `is_router`: a gateway, which no Sidecar concerns."""
+
+    namespace: str
+    sidecar: ObjectRef | None = None
+    is_router: bool = False
+
+
+@dataclass(frozen=True)
+class EgressListener:
+    """One way out of a workload. `port` None: every port no other listener has. `bind` empty: not said. `is_captured`: redirected traffic, else the port is bound.
+
+    `hosts`: (namespace or `*`, host or wildcard) that it imports. `services`: what it imports, oldest first; a hostname may be there twice, of one namespace."""
+
+    port: Port | None
+    bind: str
+    is_captured: bool
+    hosts: tuple[tuple[str, str], ...]
+    services: tuple[Service, ...]
+
+    def imports(self, namespace: str, hosts: tuple[str, ...]) -> bool:
+        """Whether a VirtualService of that namespace for these hosts counts here. Source: Istio IstioEgressListener.hosts."""
+        wanted = [host for home, host in self.hosts if home in ("*", namespace)]
+        return any(is_within(host, one) or (host.startswith("*") and is_within(one, host)) for one in wanted for host in hosts)
+
+
+def scope(db: Db, view: View) -> Scope:
+    """The scope of a view."""
+    if view.is_router:
+        return Scope(view.namespace, None, True)
+    return Scope(view.namespace, sidecar_name(db, view.namespace, view.labels))
+
+
+@index
+def _by_export(db: Db) -> Mapping[str, tuple[Service, ...]]:
+    """Namespace, or `*` → the services exported to it, oldest first."""
+    found: dict[str, list[Service]] = {}
+    for service in all_services(db):
+        for namespace in ("*",) if "*" in service.export_to else sorted(service.export_to - {"~"}):
+            found.setdefault(namespace, []).append(service)
+    return {namespace: tuple(services) for namespace, services in found.items()}
+
+
+@query
+def exported_services(db: Db, namespace: str) -> tuple[Service, ...]:
+    """What the namespace may see: exported to it alone, to it by name, to all; each oldest first. Source: Istio exportTo."""
+    own = _by_export.at(db, namespace) or ()
+    private = tuple(service for service in own if service.export_to == {namespace} == {service.namespace})
+    return (*private, *(service for service in own if service not in private), *(_by_export.at(db, "*") or ()))
+
+
+def _one_namespace_each(services: tuple[Service, ...], namespace: str, has_preference: bool) -> tuple[Service, ...]:
+    """Without the services whose hostname another namespace wins: the viewer's own, else (where preferred) Kubernetes' one, else the first."""
+    homes: dict[str, Service] = {}
+    for service in services:
+        held = homes.get(service.hostname)
+        better = held is not None and held.namespace != namespace and (service.namespace == namespace or (has_preference and _is_kubernetes(service) > _is_kubernetes(held)))
+        if held is None or better:
+            homes[service.hostname] = service
+    return tuple(service for service in services if homes[service.hostname].namespace == service.namespace)
+
+
+def _is_kubernetes(service: Service) -> bool:
+    return service.registry is Registry.KUBERNETES
+
+
+def _hosts(listener: WrittenListener, namespace: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for host in listener.hosts:
+        home, _, name = host.rpartition("/")
+        if home != "~":
+            found.append((namespace if home == "." else home or "*", name))
+    return tuple(found)
+
+
+def _with_port(service: Service, number: int) -> Service | None:
+    ports = tuple(port for port in service.ports if port.number == number)
+    return None if not ports else service if ports == service.ports else replace(service, ports=ports)
+
+
+def _needs_port(port: Port | None) -> bool:
+    return port is not None and port.number > 0 and port.protocol is not Protocol.HTTP_PROXY
+
+
+def _imported(services: tuple[Service, ...], hosts: tuple[tuple[str, str], ...], port: Port | None) -> tuple[Service, ...]:
+    by_home: dict[str, list[str]] = {}
+    for home, host in hosts:
+        by_home.setdefault(home, []).append(host)
+    found = []
+    for service in services:
+        wanted = (*by_home.get(service.namespace, ()), *by_home.get("*", ()))
+        names = (service.hostname, *service.aliases)
+        if any(is_within(name, host) for host in wanted for name in names):
+            kept = _with_port(service, port.number) if port is not None and _needs_port(port) else service
+            if kept is not None:
+                found.append(kept)
+    return tuple(found)
+
+
+@query
+def scoped_listeners(db: Db, eyes: Scope) -> tuple[EgressListener, ...]:
+    """The ways out in a scope, as written; one without a port for everything where no Sidecar says otherwise."""
+    services = exported_services(db, eyes.namespace)
+    sidecar = sidecar_at(db, eyes.sidecar)
+    if sidecar is None or not sidecar.spec.egress:
+        everything = _one_namespace_each(services, eyes.namespace, True)
+        return (EgressListener(None, "", True, (("*", "*"),), everything),)
+    return tuple(_listener(written, eyes.namespace, services) for written in sidecar.spec.egress)
+
+
+def _listener(written: WrittenListener, namespace: str, services: tuple[Service, ...]) -> EgressListener:
+    said = written.port if written.port and (written.port.number or written.bind) else None
+    port = Port(said.number, said.name, declared_protocol(said.protocol)) if said else None
+    hosts = _hosts(written, namespace)
+    found = _one_namespace_each(_imported(services, hosts, port), namespace, False)
+    return EgressListener(port, written.bind, written.capture_mode is not CaptureMode.NONE, hosts, found)
+
+
+def egress_listeners(db: Db, view: View) -> tuple[EgressListener, ...]:
+    """The ways out of a view's workload, in the order written."""
+    return scoped_listeners(db, scope(db, view))
+
+
+def _add(found: dict[str, Service], service: Service) -> None:
+    held = found.get(service.hostname)
+    if held is None:
+        found[service.hostname] = service
+    elif (held.namespace, held.registry, held.resolution) == (service.namespace, service.registry, service.resolution):
+        missing = tuple(port for port in service.ports if held.port(port.number) is None)
+        if missing:
+            found[service.hostname] = replace(held, ports=(*held.ports, *missing))
+    elif held.namespace == service.namespace and _is_kubernetes(service) and not _is_kubernetes(held):
+        found[service.hostname] = service
+
+
+@query
+def scoped_services(db: Db, eyes: Scope) -> tuple[Service, ...]:
+    """One service for each hostname seen in a scope, in order of the listeners. With a Sidecar also what imported VirtualServices send to, with those ports."""
+    found: dict[str, Service] = {}
+    for listener in scoped_listeners(db, eyes):
+        for service in listener.services:
+            _add(found, service)
+        if eyes.sidecar is not None:
+            for service in _destinations(db, eyes, listener):
+                _add(found, service)
+    return tuple(found.values())
+
+
+def _destinations(db: Db, eyes: Scope, listener: EgressListener) -> list[Service]:
+    """What the VirtualServices that the listener imports send to; no Host is added by it. Source: Istio, Sidecar scope, inferred destinations."""
+    from lateen.mesh.virtual_services import imported_destinations  # it reads listeners; imported late
+
+    found = []
+    for host, ports in imported_destinations(db, eyes.namespace, listener.hosts):
+        candidates = [service for service in exported_services(db, eyes.namespace) if service.hostname == host]
+        own = [service for service in candidates if service.namespace == eyes.namespace]
+        for service in (own or sorted(candidates, key=lambda one: one.namespace))[:1]:
+            if listener.port is not None and _needs_port(listener.port):
+                kept = _with_port(service, listener.port.number)
+            elif not ports or 0 in ports:
+                kept = service
+            else:
+                named = tuple(port for port in service.ports if port.number in ports)
+                kept = replace(service, ports=named) if named else None
+            if kept is not None:
+                found.append(kept)
+    return found
+
+
+@index
+def _by_host(db: Db, eyes: Scope) -> Mapping[str, Service]:
+    return {service.hostname: service for service in scoped_services(db, eyes)}
+
+
+def visible_services(db: Db, view: View) -> tuple[Service, ...]:
+    """The services a view can reach, one for each hostname."""
+    return scoped_services(db, scope(db, view))
+
+
+def visible_service(db: Db, view: View, hostname: str) -> Service | None:
+    """The service of that hostname as the view sees it; None: it sees none."""
+    return _by_host.at(db, hostname, scope(db, view))
+
+
+@dataclass(frozen=True)
+class OutboundPolicy:
+    """What happens to traffic for no known service. `proxy`: where it goes instead of straight out; None: straight out."""
+
+    mode: MeshOutboundMode
+    proxy: Destination | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Unknown destinations are let through."""
+        return self.mode is not MeshOutboundMode.REGISTRY_ONLY
+
+
+@query
+def scoped_policy(db: Db, eyes: Scope) -> OutboundPolicy:
+    """The policy in a scope: the Sidecar's, else the mesh's."""
+    sidecar = sidecar_at(db, eyes.sidecar)
+    said = sidecar.spec.outbound_traffic_policy if sidecar else None
+    if said:
+        return OutboundPolicy(MeshOutboundMode(said.mode.value), said.egress_proxy)
+    mesh = mesh_field(db, "outbound_traffic_policy")
+    return OutboundPolicy(mesh.mode if isinstance(mesh, MeshOutboundPolicy) else MeshOutboundMode.ALLOW_ANY)
+
+
+def outbound_policy(db: Db, view: View) -> OutboundPolicy:
+    """What happens to traffic of a view for no known service. Source: Istio outboundTrafficPolicy of Sidecar and MeshConfig."""
+    return scoped_policy(db, scope(db, view))
+
+
+def sidecar_of(db: Db, view: View) -> Sidecar | None:
+    """The Sidecar in force for a view; None: none, or a gateway."""
+    return sidecar_at(db, scope(db, view).sidecar)
