@@ -1,12 +1,16 @@
 """`lateen ca`: certificates for clients outside the mesh."""
 
 import re
+import time
 from pathlib import Path
 
 import click
 
 from lateen.base.errors import UsageError
 from lateen.cli.options import mesh_paths, name_option
+
+DEFAULT_TRUST_DOMAIN = "cluster.local"
+"""Of a mesh that has no root yet."""
 
 
 @click.group("ca")
@@ -29,10 +33,10 @@ def seconds(text: str) -> float:
 @name_option
 def issue_command(identity: str, out: Path, ttl: str, name: str) -> None:
     """Write a certificate, its key (0600) and the mesh's root for one identity."""
-    from lateen.identity.issue import issue
+    from lateen.identity.outside import issue_to, parse_account
+    from lateen.identity.store import load_or_create
 
-    namespace, _, account = identity.partition("/")
-    if not namespace or not account or "/" in account:
-        raise UsageError(f"not NAMESPACE/SERVICEACCOUNT: `{identity}`")
-    for path in issue(mesh_paths(name).ca, namespace, account, seconds(ttl), out):
+    now_s = time.time()
+    authority = load_or_create(mesh_paths(name).ca, DEFAULT_TRUST_DOMAIN, now_s)
+    for path in issue_to(out, authority, parse_account(identity, authority.trust_domain), now_s, seconds(ttl)):
         click.echo(path)

@@ -116,7 +116,7 @@ class _Up:
         elif process:
             click.echo(f"adopted {daemon} (pid {process.pid})", err=True)
         while True:
-            running = process or await asyncio.to_thread(lifecycle.start, self.paths, daemon, self.plan.arguments(daemon))
+            running: Running = process or await asyncio.to_thread(lifecycle.start, self.paths, daemon, self.plan.arguments(daemon))
             await _ended(running)
             lifecycle.reap(running.pid)
             deaths.append(time.monotonic())

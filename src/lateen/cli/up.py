@@ -26,6 +26,7 @@ def up_command(paths: tuple[str, ...], dry_run: bool, image_map: Path | None, pu
     mesh, ports = mesh_paths(name), published(publish)
     if not paths:
         raise UsageError("no PATH given: name the files or folders with the mesh's YAML, or - for standard input")
+    image_map = image_map.resolve() if image_map else found_image_map(paths)
     missing = [path for path in paths if path != "-" and not Path(path).exists()]
     if missing:
         raise UsageError(f"no such file or folder: {', '.join(missing)}")
@@ -37,8 +38,14 @@ def up_command(paths: tuple[str, ...], dry_run: bool, image_map: Path | None, pu
     sources = tuple(stdin_as_file(mesh) if path == "-" else str(Path(path).resolve()) for path in paths)
     from lateen.cli.supervise import Plan, detached, supervise
 
-    plan = Plan(mesh, sources, tuple(f"{port}={host}" for port, host in ports.items()), image_map.resolve() if image_map else None, listen)
+    plan = Plan(mesh, sources, tuple(f"{port}={host}" for port, host in ports.items()), image_map, listen)
     sys.exit(detached(plan) if detach else supervise(plan))
+
+
+def found_image_map(paths: tuple[str, ...]) -> Path | None:
+    """The `image-map.yaml` that lies in one of the folders, the first; None: there is none."""
+    candidates = (Path(path) / "image-map.yaml" for path in paths if path != "-")
+    return next((path.resolve() for path in candidates if path.is_file()), None)
 
 
 def refuse_if_impossible() -> None:
