@@ -60,9 +60,13 @@ def resource(db: Db, view: int, service: int) -> tuple[object, ...]:
     return (cluster(db, chain[0]), arrivals.at(db, len(chain)))
 
 
-edit = st.one_of(
+change = st.one_of(
     st.tuples(st.just("route"), st.sampled_from(SERVICES), st.one_of(st.none(), st.integers(0, 8), st.just(99))),
     st.tuples(st.just("endpoint"), st.tuples(st.sampled_from(SERVICES), st.integers(0, 1)), st.one_of(st.none(), st.integers(0, 2))),
+)
+step = st.one_of(
+    change,
+    change,
     st.tuples(st.just("hold"), st.integers(0, 2), st.sampled_from(SERVICES)),
     st.tuples(st.just("release"), st.integers(0, 17), st.just(None)),
     st.tuples(st.just("slice"), st.integers(0, 5), st.just(None)),
@@ -74,11 +78,11 @@ def visible(db: Db, held: list[tuple[int, int]]) -> dict[tuple[int, int], object
     return {key: db.published(resource, *key) for key in held}
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(edit, max_size=60))
-def test_incremental_equals_from_scratch(edits):
+@settings(max_examples=150, deadline=None)
+@given(st.lists(change, min_size=10, max_size=20), st.lists(step, min_size=10, max_size=60))
+def test_incremental_equals_from_scratch(start, steps):
     db, held, live = Db(), [], {}
-    for kind, one, two in [*edits, ("publish", None, None)]:
+    for kind, one, two in [*start, *(("hold", view, service) for view in range(3) for service in SERVICES), ("publish", None, None), *steps, ("publish", None, None)]:
         if kind == "hold":
             db.hold(resource, one, two)
             held.append((one, two))
