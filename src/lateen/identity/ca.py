@@ -55,6 +55,11 @@ class Authority:
         """The root certificate, parsed."""
         return x509.load_pem_x509_certificate(self.certificate)
 
+    @property
+    def trust_domain(self) -> str:
+        """The trust domain that the root was made for."""
+        return str(self.public().subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
+
 
 def new_authority(trust_domain: str, now_s: float) -> Authority:
     """A fresh root for `trust_domain`, valid ten years from `now_s` (Unix seconds)."""
