@@ -1,0 +1,44 @@
+"""Automatic virtual addresses for services without one: ServiceEntry hosts and, where no cluster assigns them, Kubernetes Services. Called by `services` only.
+
+Addresses are a hash of the host, so that they rarely move when services come and go, and the same mesh has the same addresses everywhere.
+"""
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Address
+
+from lateen.mesh.model import Registry, Resolution, Service
+
+_ENTRY_V4, _ENTRY_V6 = IPv4Address("240.240.0.0"), IPv6Address("2001:2::")
+"""Source: Istio, automatic addresses of ServiceEntries."""
+_SERVICE_V4, _SERVICE_V6 = IPv4Address("10.96.0.0"), IPv6Address("fd00:10:96::")
+_SIZE = 1 << 16
+_RESERVED = 256
+"""The first block is left for fixed addresses, as Kubernetes leaves the start of its range."""
+
+
+def _needs_address(one: Service) -> bool:
+    if one.addresses or "*" in one.hostname:
+        return False
+    if one.registry is Registry.KUBERNETES:
+        return one.resolution is Resolution.STATIC
+    return one.resolution is not Resolution.NONE
+
+
+def allocated(services: Iterable[Service]) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """(namespace, host) → an IPv4 and an IPv6 address, for each service that needs one. No two share; a full range leaves the rest without."""
+    services = tuple(services)
+    taken = {address for one in services for address in one.addresses}
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for one in sorted((one for one in services if _needs_address(one)), key=lambda one: (one.hostname, one.namespace)):
+        v4, v6 = (_SERVICE_V4, _SERVICE_V6) if one.registry is Registry.KUBERNETES else (_ENTRY_V4, _ENTRY_V6)
+        key = (one.namespace, one.hostname)
+        start = int.from_bytes(blake2b("/".join(key).encode(), digest_size=4).digest(), "big")
+        for step in range(min(_SIZE, 4096)):
+            offset = _RESERVED + (start + step) % (_SIZE - _RESERVED - 1)
+            pair = (str(v4 + offset), str(v6 + offset))
+            if not taken.intersection(pair):
+                taken.update(pair)
+                found.setdefault(key, pair)
+                break
+    return found
