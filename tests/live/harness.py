@@ -1,0 +1,168 @@
+"""A mesh of its own for a live test: started as a user would, watched through its terminal output, and gone afterwards."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOKING = ROOT / "samples" / "booking"
+READY_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 120
+
+
+def need_namespaces() -> None:
+    """Skips with a line where namespaces can't be made; never in CI."""
+    reason = "" if os.geteuid() == 0 else "needs root: it makes network namespaces"
+    if not reason and subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
+        reason = "this kernel or container refuses network namespaces"
+    if reason:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI skips nothing, but {reason}")
+        pytest.skip(reason)
+
+
+def until(condition, timeout_s: float = 60, what: str = "condition"):
+    """The first true value of `condition()`, asked every 50 ms. Fails the test after the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    pytest.fail(f"not within {timeout_s:.0f} s: {what}")
+
+
+class Mesh:
+    """One mesh under folders of its own. `lines`: what `up` printed so far."""
+
+    def __init__(self, name: str = "t") -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="lateen-"))
+        self.name = f"{name}{os.getpid() % 10000}"
+        self.environment = os.environ | {"LATEEN_RUN": str(self.home / "run"), "LATEEN_STATE": str(self.home / "state")}
+        self.run = self.home / "run" / self.name
+        self.up_process: subprocess.Popen | None = None
+        self.lines: list[str] = []
+
+    def lateen(self, *arguments: str, timeout_s: float = 60, check: bool = False, stdin: str | None = None) -> subprocess.CompletedProcess:
+        """Runs the command line to its end; `--name` is added where it is not `exec`'s."""
+        argv = [sys.executable, "-m", "lateen", *self._named(arguments)]
+        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=check, input=stdin)
+
+    def _named(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        if arguments[0] in ("validate", "version", "simulate"):
+            return arguments
+        return (arguments[0], "--name", self.name, *arguments[1:])
+
+    def start(self, *paths: Path | str, options: tuple[str, ...] = (), wait: bool = True) -> "Mesh":
+        """`lateen up`, until it says it is ready."""
+        argv = [sys.executable, "-m", "lateen", "up", *map(str, paths), "--name", self.name, *options]
+        self.lines = []
+        self.up_process = subprocess.Popen(
+            argv,
+            env=self.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, args=(self.up_process,), daemon=True).start()
+        if wait:
+            until(lambda: self.said("ready in") or self.up_process.poll() is not None, READY_TIMEOUT_S, "the mesh is ready")
+            assert self.said("ready in"), self.output()
+        return self
+
+    def _read(self, process: subprocess.Popen) -> None:
+        for line in process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def said(self, text: str) -> str | None:
+        """The first printed line that has `text`."""
+        return next((line for line in list(self.lines) if text in line), None)
+
+    def output(self) -> str:
+        """Everything printed, and the ends of the daemons' logs: for failure messages."""
+        logs = [f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-30:]) for path in sorted((self.run / "logs").glob("*.log"))]
+        return "\n".join([*self.lines, *logs])
+
+    def exec(self, target: str, *command: str, namespace: str = "booking", timeout_s: float = 60) -> subprocess.CompletedProcess:
+        """Runs a command in a pod."""
+        argv = [sys.executable, "-m", "lateen", "exec", "--name", self.name, "-n", namespace, target, "--", *command]
+        return subprocess.run(argv, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
+
+    def curl(self, *arguments: str, target: str = "deploy/client", namespace: str = "booking") -> tuple[int, str]:
+        """(HTTP status, body) of a request from a pod; status 0: no answer."""
+        done = self.exec(target, "curl", "-s", "--max-time", "10", "-w", "\n%{http_code}", *arguments, namespace=namespace)
+        body, _, code = done.stdout.rpartition("\n")
+        return int(code or 0), body
+
+    def json(self, *arguments: str) -> dict:
+        """A command's `-o json`."""
+        done = self.lateen(*arguments, "-o", "json")
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def ingress(self) -> str:
+        """The first ingress URL."""
+        return next(item["url"] for item in self.json("status")["ingress"] if not item.get("problem"))
+
+    def pid(self, daemon: str) -> int:
+        """Of `control`, `node` or `up`."""
+        return json.loads((self.run / f"{daemon}.pid").read_text())["pid"]
+
+    def pod_pids(self) -> dict[str, list[int]]:
+        """Pod → pids of its containers and of its Envoy, from the node's records."""
+        found = {}
+        for path in sorted((self.run / "pods").glob("*/state.json")):
+            state = json.loads(path.read_text())
+            found[f"{state['namespace']}/{state['name']}"] = [item["pid"] for item in state["containers"]] + (
+                [state["envoy"]["pid"]] if state.get("envoy") else []
+            )
+        return found
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Ctrl-C; the exit code of `up`."""
+        self.up_process.send_signal(number)
+        return self.up_process.wait(STOP_TIMEOUT_S)
+
+    def remains(self) -> list[str]:
+        """What this mesh has left on the machine: processes, mounts, and everything under its run folder."""
+        found = [f"process {path.parent.name}: {command}" for path, command in self._processes()]
+        found += [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if str(self.home) in line]
+        return found + [f"file {path}" for path in ([self.run] if self.run.exists() else [])]
+
+    def _processes(self) -> Iterator[tuple[Path, str]]:
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if f"LATEEN_RUN={self.home}".encode() in path.read_bytes() or str(self.home).encode() in (path.parent / "cmdline").read_bytes():
+                    yield path, (path.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120]
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+
+    def close(self) -> None:
+        """Whatever state it is in: stopped and removed."""
+        if self.up_process and self.up_process.poll() is None:
+            self.up_process.send_signal(signal.SIGTERM)
+            try:
+                self.up_process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.up_process.kill()
+        self.lateen("down", timeout_s=STOP_TIMEOUT_S)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def links_and_namespaces() -> set[str]:
+    """Names of all links, named network namespaces and nftables tables on this machine."""
+    links = {f"link {path.name}" for path in Path("/sys/class/net").iterdir()}
+    names = Path("/run/netns")
+    return links | ({f"netns {path.name}" for path in names.iterdir()} if names.exists() else set())
