@@ -166,3 +166,42 @@ def links_and_namespaces() -> set[str]:
     links = {f"link {path.name}" for path in Path("/sys/class/net").iterdir()}
     names = Path("/run/netns")
     return links | ({f"netns {path.name}" for path in names.iterdir()} if names.exists() else set())
+
+
+class Load:
+    """`load.py` in a pod, in the background. `result()` waits for its JSON."""
+
+    def __init__(self, mesh: Mesh, url: str, count: int = 0, target: str = "deploy/client", namespace: str = "booking", options: tuple[str, ...] = ()) -> None:
+        self.stop_file = mesh.home / f"stop-{id(self)}"
+        self.progress_file = mesh.home / f"progress-{id(self)}"
+        endless = () if count else ("--until", str(self.stop_file))
+        script = [sys.executable, str(Path(__file__).parent / "load.py"), url, str(count), *endless, "--progress", str(self.progress_file), *options]
+        argv = [sys.executable, "-m", "lateen", "exec", "--name", mesh.name, "-n", namespace, target, "--", *script]
+        self.process = subprocess.Popen(argv, env=mesh.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def done(self) -> int:
+        """How many requests it has made, to the fifty."""
+        return int(self.progress_file.read_text() or 0) if self.progress_file.exists() else 0
+
+    def result(self, timeout_s: float = 300) -> dict:
+        """Ends an endless one; what it counted."""
+        self.stop_file.touch()
+        out, err = self.process.communicate(timeout=timeout_s)
+        assert out, err
+        return json.loads(out)
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    """Edits a file as an editor would: a new file renamed over the old. Fails the test if `old` is not there."""
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text.replace(old, new))
+    temporary.replace(path)
+
+
+def copied(mesh: Mesh, source: Path = BOOKING) -> Path:
+    """A copy of a sample that a test may edit; its image map names the same programs."""
+    target = mesh.home / "yaml"
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("image-map.yaml", "__pycache__"))
+    return target

@@ -1,0 +1,67 @@
+"""Bad input names its place and never disturbs what works."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import BOOKING, Mesh, copied, until
+
+BAD = {
+    "broken yaml": ("a: [1,\nb: }\n", "bad.yaml:2"),
+    "brackets": ("[" * 80_000, "bad.yaml:1"),
+    "unknown kind": (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: x, namespace: booking}\nspec: {hosts: [x]}\n",
+        "did you mean `VirtualService`",
+    ),
+    "unknown field": (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: booking}\nspec:\n  hosts: [x]\n  http:\n  - rout: [{destination: {host: x}}]\n",
+        "bad.yaml:7",
+    ),
+    "wrong type": (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: booking}\nspec:\n  hosts: [x]\n  http:\n  - route: [{destination: {host: x}, weight: heavy}]\n",
+        "weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_validate_names_the_place(what: str, tmp_path: Path) -> None:
+    text, expected = BAD[what]
+    (tmp_path / "bad.yaml").write_text(text)
+    done = subprocess.run([sys.executable, "-m", "lateen", "validate", "-f", str(tmp_path / "bad.yaml")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert expected in done.stdout + done.stderr
+
+
+def test_bad_edits_disturb_nothing(mesh: Mesh) -> None:
+    folder = copied(mesh)
+    mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
+    good = (folder / "mesh.yaml").read_text()
+    for what, (text, expected) in BAD.items():
+        (folder / "bad.yaml").write_text(text)
+        until(lambda expected=expected: mesh.said(expected), 20, f"{what}: {expected}")
+        assert mesh.curl("http://booking:8080/book")[0] == 200, what
+    (folder / "bad.yaml").unlink()
+    (folder / "mesh.yaml").write_text("")  # half-written
+    (folder / "mesh.yaml").write_text(good[: len(good) // 2] + "\n  - [")
+    until(lambda: mesh.said("mesh.yaml:"), 20, "the half-written file is reported")
+    for _ in range(5):
+        assert '"v2"' in mesh.curl("http://payment:8080/version", "-H", "x-user: tester")[1]
+    (folder / "mesh.yaml").write_text(good)
+    assert mesh.curl("http://booking:8080/book")[0] == 200
+
+
+def test_a_command_that_does_not_exist(mesh: Mesh) -> None:
+    folder = copied(mesh)
+    (folder / "ghost.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: ghost, namespace: booking}\nspec:\n  containers: [{name: ghost, image: nobody/ghost:1, command: [no-such-program]}]\n"
+    )
+    mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")), wait=False)
+    until(lambda: mesh.said("no-such-program"), 60, "the missing command is named")
+    until(lambda: mesh.curl("http://booking:8080/book")[0] == 200, 60, "the others run")
+
+
+def test_paths_that_are_not_there() -> None:
+    done = subprocess.run([sys.executable, "-m", "lateen", "up", "nowhere.yaml"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "no such file" in done.stderr

@@ -1,0 +1,67 @@
+"""Traffic through the booking sample: weights, headers, strictness, names, and edits that no request notices."""
+
+import json
+import re
+import subprocess
+
+from harness import BOOKING, Load, Mesh, copied, rewrite, until
+
+EDITS = 200
+
+
+def test_weights_hold(mesh: Mesh) -> None:
+    folder = copied(mesh)
+    rewrite(folder / "mesh.yaml", "weight: 90", "weight: 80")
+    rewrite(folder / "mesh.yaml", "weight: 10", "weight: 20")
+    mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
+    result = Load(mesh, "http://payment:8080/version", 4000, options=("--threads", "8")).result()
+    assert result["failed"] == {}
+    share = 100 * sum(count for body, count in result["bodies"].items() if json.loads(body)["version"] == "v2") / 4000
+    assert 17 <= share <= 23
+
+
+def test_a_header_chooses(booking: Mesh) -> None:
+    for _ in range(10):
+        status, body = booking.curl("http://payment:8080/version", "-H", "x-user: tester")
+        assert (status, json.loads(body)["version"]) == (200, "v2")
+
+
+def test_plaintext_is_refused_under_strict(booking: Mesh) -> None:
+    """From this machine straight to the pod: no mesh certificate, no answer."""
+    pod = next(item for item in booking.json("ps")["pods"] if item["name"].startswith("payment-v1"))
+    done = subprocess.run(
+        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", f"http://{pod['ip']}:8080/version"], capture_output=True, text=True
+    )
+    assert done.stdout == "000" and done.returncode != 0
+
+
+def test_names_from_short_to_full(booking: Mesh) -> None:
+    for host in ("payment", "payment.booking", "payment.booking.svc", "payment.booking.svc.cluster.local"):
+        assert booking.curl(f"http://{host}:8080/version")[0] == 200, host
+    assert booking.curl("http://nobody:8080/")[0] == 0
+
+
+def test_edits_are_not_noticed(mesh: Mesh) -> None:
+    """200 edits of a route, then only a connect timeout, all under load."""
+    folder = copied(mesh)
+    mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
+    load = Load(mesh, "http://payment:8080/version", options=("--threads", "2"))
+    until(lambda: load.done() >= 50, 30, "the load runs")
+    low = 90
+    for edit in range(EDITS):
+        high = 50 + (edit % 40)
+        rewrite(folder / "mesh.yaml", f"weight: {low}\n", f"weight: {high}\n")
+        rewrite(folder / "mesh.yaml", f"weight: {100 - low}\n", f"weight: {100 - high}\n") if low != 50 and high != 50 else None
+        low = high
+        count = len(mesh.lines)
+        until(lambda count=count: len(mesh.lines) > count or mesh.said("no proxy needs it"), 30, f"edit {edit} is live")
+    text = (folder / "mesh.yaml").read_text()
+    (folder / "mesh.yaml").write_text(
+        text.replace("  host: payment\n  subsets:", "  host: payment\n  trafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s}}}\n  subsets:")
+    )
+    until(lambda: any("DestinationRule booking/payment: live" in line for line in mesh.lines), 30, "the timeout is live")
+    result = load.result()
+    assert result["failed"] == {}
+    assert result["ok"] > 200
+    live = [line for line in mesh.lines if re.search(r"VirtualService booking/payment: live on \d+/\d+ proxies in \d+ ms", line)]
+    assert len(live) >= EDITS // 2, mesh.lines[-10:]
