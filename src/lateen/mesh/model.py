@@ -174,6 +174,7 @@ class Endpoint:
     hostname: str = ""
     workload: str = ""
     pod: ObjectRef | None = None
+    port_name: str = ""
 
 
 def label_pairs(labels: "dict[str, str] | object") -> Labels:

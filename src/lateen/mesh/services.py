@@ -1,4 +1,4 @@
-"""All services of the mesh: Kubernetes Services and ServiceEntry hosts as one kind of value, with aliases and automatic addresses. Read by everything that routes.
+"""All services of the mesh: Kubernetes Services and ServiceEntry hosts as one kind of value, with aliases and automatic addresses.
 
 Order is Istio's: oldest first, then by name and namespace. Which of several services of one host a client sees is decided in `visibility`.
 """

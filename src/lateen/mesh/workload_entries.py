@@ -41,9 +41,7 @@ def entry_facts(spec: WorkloadEntrySpec, namespace: str, name: str, labels: Mapp
     merged = {**labels, **spec.labels}
     locality = written_locality(merged) or Locality.parse(spec.locality)
     network = spec.network or merged.get(NETWORK, "")
-    return EntryFacts(
-        namespace, name, spec.address, label_pairs(spec.ports), label_pairs(merged), locality, spec.weight, spec.service_account, network
-    )
+    return EntryFacts(namespace, name, spec.address, tuple(spec.ports.items()), label_pairs(merged), locality, spec.weight, spec.service_account, network)
 
 
 @query

@@ -1,0 +1,234 @@
+"""DestinationRules in force: which one counts for a client and a host, how several of one host merge, and the policy of a port and subset.
+
+Called by `plan` (clusters, load assignments, hash policies). Source: Istio, DestinationRule lookup (client's namespace, service's, root) and merging.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lateen.base.names import ObjectRef, full_host
+from lateen.config import store
+from lateen.config.kinds.istio.destination_rule import DestinationRule, Subset
+from lateen.config.kinds.istio.mesh_config import DefaultTrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import TrafficPolicy
+from lateen.incremental import Db, index, query
+from lateen.mesh.model import Labels, label_pairs, selects
+from lateen.mesh.service_entries import exported_to
+
+
+@dataclass(frozen=True)
+class EffectiveRule:
+    """One DestinationRule, or several of one host and namespace merged. `host`: fully qualified. `origins`: the rules it is made of, oldest first.
+    `selector`: empty: for every client; else only for clients of its namespace with these labels."""
+
+    host: str
+    namespace: str
+    traffic_policy: TrafficPolicy | None
+    subsets: tuple[Subset, ...]
+    origins: tuple[ObjectRef, ...]
+    export_to: frozenset[str]
+    selector: Labels = ()
+
+    def subset(self, name: str) -> Subset | None:
+        """The subset of that name; None: there is none."""
+        return next((one for one in self.subsets if one.name == name), None)
+
+    def is_visible_to(self, namespace: str) -> bool:
+        """Exported to a client's namespace. Rules with a selector never leave their own."""
+        return not self.selector and bool(self.export_to & {"*", namespace})
+
+
+@query
+def _host(db: Db, namespace: str, name: str) -> str:
+    rule = store.one(db, DestinationRule, namespace, name)
+    return full_host(rule.spec.host.lower(), namespace) if rule else ""
+
+
+@index
+def _names_by_host(db: Db, namespace: str) -> Mapping[str, tuple[str, ...]]:
+    """Host → names of the namespace's DestinationRules for it, unordered."""
+    found: dict[str, list[str]] = {}
+    for key in store.OBJECTS.keys(db, ("DestinationRule", namespace)):
+        found.setdefault(_host(db, namespace, key.name), []).append(key.name)
+    return {host: tuple(sorted(names)) for host, names in found.items()}
+
+
+@query
+def _hosts(db: Db, namespace: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Hosts without a wildcard, and those with one, longest first."""
+    hosts = _names_by_host.whole(db, namespace)
+    wild = sorted((host for host in hosts if host.startswith("*")), key=lambda host: (-len(host), host))
+    return frozenset(host for host in hosts if not host.startswith("*")), tuple(wild)
+
+
+@query
+def merged_rules(db: Db, namespace: str, host: str) -> tuple[EffectiveRule, ...]:
+    """The rules of a namespace written for exactly this host, merged: those with a selector first. Policies are the oldest's that has one, of two subsets
+    of one name the older one counts. Rules of different exportTo stay apart."""
+    found = (store.one(db, DestinationRule, namespace, name) for name in _names_by_host.at(db, host, namespace) or ())
+    written = sorted((rule for rule in found if rule is not None), key=lambda rule: (not _selector(rule), store.age(rule)))
+    merged: list[EffectiveRule] = []
+    for rule in written:
+        new = _alone(db, rule, host)
+        is_own = True
+        for at, old in enumerate(merged):
+            if old.selector and new.selector and old.selector != new.selector:
+                continue
+            if not old.selector and not new.selector:
+                if old.export_to == new.export_to:
+                    is_own = False
+                elif not old.export_to <= new.export_to:
+                    continue
+            elif old.selector and new.selector:
+                is_own = False
+            merged[at] = _merged(old, new)
+        if is_own:
+            merged.append(new)
+    return tuple(merged)
+
+
+def _selector(rule: DestinationRule) -> Labels:
+    return label_pairs(rule.spec.workload_selector.match_labels) if rule.spec.workload_selector else ()
+
+
+def _alone(db: Db, rule: DestinationRule, host: str) -> EffectiveRule:
+    defaults = store.mesh_field(db, "default_destination_rule_export_to")
+    export_to = rule.spec.export_to or (defaults if isinstance(defaults, tuple) else ())
+    subsets: dict[str, Subset] = {}
+    for subset in rule.spec.subsets:
+        subsets.setdefault(subset.name, subset)
+    return EffectiveRule(
+        host=host,
+        namespace=rule.meta.namespace,
+        traffic_policy=rule.spec.traffic_policy,
+        subsets=tuple(subsets.values()),
+        origins=(store.ref(rule),),
+        export_to=exported_to(export_to, rule.meta.namespace),
+        selector=_selector(rule),
+    )
+
+
+def _merged(old: EffectiveRule, new: EffectiveRule) -> EffectiveRule:
+    known = {subset.name for subset in old.subsets}
+    return EffectiveRule(
+        host=old.host,
+        namespace=old.namespace,
+        traffic_policy=new.traffic_policy if old.traffic_policy is None else old.traffic_policy,
+        subsets=(*old.subsets, *(subset for subset in new.subsets if subset.name not in known)),
+        origins=(*old.origins, *new.origins),
+        export_to=old.export_to,
+        selector=old.selector,
+    )
+
+
+def most_specific(hostname: str, exact: frozenset[str], wild: Iterable[str]) -> str | None:
+    """The most specific of some hosts that covers `hostname`, itself a wildcard or not. `wild`: longest first. None: none does."""
+    if hostname in exact:
+        return hostname
+    return next((host for host in wild if hostname == host or hostname.endswith(host[1:])), None)
+
+
+@query
+def _candidates(db: Db, namespace: str, hostname: str) -> tuple[EffectiveRule, ...]:
+    """A namespace's rules for the most specific host it has for `hostname`."""
+    host = most_specific(hostname, *_hosts(db, namespace))
+    return merged_rules(db, namespace, host) if host is not None else ()
+
+
+@query
+def destination_rule(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels = ()) -> EffectiveRule | None:
+    """The rule in force for a client's calls to a host: of the client's namespace, else the service's, else the root namespace's; the first that has any
+    wins whole. `labels`: the client's, as `rule_labels` leaves them. None: none."""
+    root = store.root_namespace(db)
+    local = _candidates(db, client_namespace, hostname)
+    if client_namespace == root:
+        local = tuple(rule for rule in local if rule.selector or rule.export_to == {root})
+    if local:
+        return _chosen(local, labels)
+    for namespace in dict.fromkeys((service_namespace, root)):
+        exported = tuple(rule for rule in _candidates(db, namespace, hostname) if rule.is_visible_to(client_namespace))
+        if exported:
+            return _chosen(exported, ())
+    return None
+
+
+def _chosen(rules: tuple[EffectiveRule, ...], labels: Labels) -> EffectiveRule | None:
+    """A rule whose selector takes the client, else the last one for all."""
+    selecting = next((rule for rule in rules if rule.selector and selects(rule.selector, labels)), None)
+    return selecting or next((rule for rule in reversed(rules) if not rule.selector), None)
+
+
+@query
+def _selector_keys(db: Db, namespace: str) -> frozenset[str]:
+    names = {name for names in _names_by_host.whole(db, namespace).values() for name in names}
+    return frozenset(key for name in sorted(names) for key in _rule_keys(db, namespace, name))
+
+
+@query
+def _rule_keys(db: Db, namespace: str, name: str) -> frozenset[str]:
+    rule = store.one(db, DestinationRule, namespace, name)
+    return frozenset(key for key, _ in _selector(rule)) if rule else frozenset()
+
+
+@query
+def rule_labels(db: Db, namespace: str, labels: Labels) -> Labels:
+    """The part of a client's labels that selectors of its namespace's DestinationRules read; nearly always empty, so that clients share lookups."""
+    keys = _selector_keys(db, namespace)
+    return tuple(pair for pair in labels if pair[0] in keys)
+
+
+def subset_names(rule: EffectiveRule | None) -> tuple[str, ...]:
+    """The subsets that get clusters, in the rule's order."""
+    return tuple(subset.name for subset in rule.subsets) if rule else ()
+
+
+@query
+def traffic_policy(
+    db: Db, client_namespace: str, service_namespace: str, hostname: str, port: int, subset: str = ""
+) -> TrafficPolicy:
+    """The policy in force for a port and subset (empty: none) of a host, for a client whose labels no DestinationRule selects."""
+    return policy_of(db, destination_rule(db, client_namespace, service_namespace, hostname), port, subset)
+
+
+def policy_of(db: Db, rule: EffectiveRule | None, port: int, subset: str) -> TrafficPolicy:
+    """A rule's policy for a port and subset, merged: mesh baseline, rule, rule's port, subset, subset's port. A port's settings replace the policy
+    of its level whole; the others are taken field by field. Source: Istio, DestinationRule precedence."""
+    policy = _baseline(db)
+    if rule is None:
+        return policy
+    policy = _overlaid(policy, rule.traffic_policy, port)
+    chosen = rule.subset(subset) if subset else None
+    return _overlaid(policy, chosen.traffic_policy if chosen else None, port)
+
+
+def _baseline(db: Db) -> TrafficPolicy:
+    written = store.mesh_field(db, "default_traffic_policy")
+    if not isinstance(written, DefaultTrafficPolicy):
+        return TrafficPolicy()
+    return TrafficPolicy(connection_pool=written.connection_pool, outlier_detection=written.outlier_detection)
+
+
+def _overlaid(below: TrafficPolicy, over: TrafficPolicy | None, port: int) -> TrafficPolicy:
+    if over is None:
+        return below
+    of_port = next((one for one in over.port_level_settings if one.port is not None and one.port.number == port), None)
+    shared = {
+        "tunnel": over.tunnel or below.tunnel,
+        "proxy_protocol": over.proxy_protocol or below.proxy_protocol,
+        "retry_budget": over.retry_budget or below.retry_budget,
+    }
+    if of_port is not None:
+        return TrafficPolicy(
+            load_balancer=of_port.load_balancer,
+            connection_pool=of_port.connection_pool,
+            outlier_detection=of_port.outlier_detection,
+            tls=of_port.tls,
+            **shared,  # type: ignore[arg-type]
+        )
+    return TrafficPolicy(
+        load_balancer=over.load_balancer or below.load_balancer,
+        connection_pool=over.connection_pool or below.connection_pool,
+        outlier_detection=over.outlier_detection or below.outlier_detection,
+        tls=over.tls or below.tls,
+        **shared,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,161 @@
+"""From a proxy to its View: only what queries read of it. The one place where a connected proxy's pod, labels and services come together.
+
+Called through `view.view_of`. Source of the targets: Istio, GetProxyServiceTargets.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from lateen.base.names import ObjectRef
+from lateen.config import store
+from lateen.config.kinds.istio.service_entry import ServiceEntry
+from lateen.incremental import Db, index, query
+from lateen.mesh.endpoints import endpoints, entry_endpoints, kubernetes_endpoints
+from lateen.mesh.model import Labels, Locality, Registry, Resolution, Service, selects
+from lateen.mesh.pods import PodFacts, node_locality, pod_facts
+from lateen.mesh.selector_keys import label_keys
+from lateen.mesh.service_entries import entry_services
+from lateen.mesh.services import all_services, kubernetes_service
+from lateen.mesh.view import Proxy, ProxyType, ServiceTarget, View
+
+METADATA = (
+    "DNS_AUTO_ALLOCATE",
+    "DNS_CAPTURE",
+    "ENABLE_HBONE",
+    "GENERATOR",
+    "HTTP10",
+    "HTTPS_PROXY",
+    "IDLE_TIMEOUT",
+    "INTERCEPTION_MODE",
+    "PROXY_CONFIG",
+    "ROUTER_MODE",
+    "UNPRIVILEGED_POD",
+)
+"""The metadata that queries may read; the rest of it differs from proxy to proxy and would part their views."""
+TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone", "topology.istio.io/cluster")
+
+
+def projected(db: Db, proxy: Proxy) -> View:
+    """The view of a proxy: its pod's facts before what it says itself."""
+    pod = pod_facts(db, proxy.namespace, proxy.id.rpartition(".")[0] or proxy.id)
+    labels = dict(proxy.labels)
+    if pod is not None:
+        labels |= dict(pod.labels)
+    locality = proxy.locality
+    if locality == Locality() and pod is not None:
+        locality = pod.locality or node_locality(db, proxy.node_name)
+    is_router = proxy.type is ProxyType.ROUTER
+    metadata = tuple(pair for pair in proxy.metadata if pair[0] in METADATA)
+    targets = workload_targets(db, proxy.namespace, tuple(sorted(labels.items())), proxy.addresses, _pod_ref(pod))
+    node = proxy.node_name or (pod.node if pod else "")
+    return View(
+        type=proxy.type,
+        namespace=proxy.namespace,
+        service_account=proxy.service_account,
+        labels=_projected_labels(db, proxy.namespace, is_router, {**labels, **_topology(locality, proxy.cluster_id)}),
+        dns_domain=proxy.dns_domain or f"{proxy.namespace}.svc.cluster.local",
+        locality=locality,
+        network=proxy.network,
+        cluster_id=proxy.cluster_id,
+        has_ipv4=any("." in address for address in proxy.addresses) or not proxy.addresses,
+        has_ipv6=any(":" in address for address in proxy.addresses),
+        targets=targets,
+        addresses=proxy.addresses if _needs_addresses(db, proxy.namespace, metadata) else (),
+        node_name=node if _has_node_local(db) else "",
+        metadata=metadata,
+    )
+
+
+def _pod_ref(pod: PodFacts | None) -> ObjectRef | None:
+    return ObjectRef("Pod", pod.namespace, pod.name) if pod else None
+
+
+def _topology(locality: Locality, cluster_id: str) -> dict[str, str]:
+    values = (locality.region, locality.zone, locality.subzone, cluster_id)
+    return {key: value for key, value in zip(TOPOLOGY, values, strict=True) if value}
+
+
+def _projected_labels(db: Db, namespace: str, is_router: bool, labels: Mapping[str, str]) -> Labels:
+    keys = label_keys(db, namespace, is_router)
+    return tuple(sorted((key, value) for key, value in labels.items() if key in keys))
+
+
+def _needs_addresses(db: Db, namespace: str, metadata: Labels) -> bool:
+    """Whether listeners bind to the proxy's own addresses: without capture, or behind a Sidecar's ingress listeners."""
+    if dict(metadata).get("INTERCEPTION_MODE") == "NONE":
+        return True
+    return bool(store.OBJECTS.keys(db, ("Sidecar", namespace)) or store.OBJECTS.keys(db, ("Sidecar", store.root_namespace(db))))
+
+
+@query
+def _has_node_local(db: Db) -> bool:
+    return any(one.is_node_local for one in all_services(db))
+
+
+@query
+def workload_targets(db: Db, namespace: str, labels: Labels, addresses: tuple[str, ...], pod: ObjectRef | None) -> tuple[ServiceTarget, ...]:
+    """The service ports a workload serves, oldest service first: by the selectors of its namespace's Services, and by its addresses where an endpoint is
+    written out."""
+    found: dict[ServiceTarget, None] = {}
+    services = {(one.hostname, one.namespace): rank for rank, one in reversed(list(enumerate(all_services(db))))}
+    for target in _by_selector(db, namespace, labels, pod):
+        found[target] = None
+    for address in addresses:
+        for target in written_targets.at(db, address) or ():
+            found[target] = None
+        if pod is None:
+            for target in _namespace_targets.at(db, address, namespace) or ():
+                found[target] = None
+    return tuple(sorted(found, key=lambda one: (services.get((one.hostname, one.namespace), -1), one.service_port, one.port)))
+
+
+def _by_selector(db: Db, namespace: str, labels: Labels, pod: ObjectRef | None) -> Iterator[ServiceTarget]:
+    facts = pod_facts(db, pod.namespace, pod.name) if pod else None
+    for service in _selecting(db, namespace):
+        if not selects(service.selector, labels):
+            continue
+        for port in service.ports:
+            number = facts.port(port.target) if facts else port.target
+            if service.registry is Registry.EXTERNAL and port.target is None:
+                number = port.number
+            if isinstance(number, int):
+                yield ServiceTarget(service.hostname, service.namespace, port.number, number)
+
+
+@query
+def _selecting(db: Db, namespace: str) -> tuple[Service, ...]:
+    """The services of a namespace that select workloads."""
+    found: list[Service] = []
+    for key in store.OBJECTS.keys(db, ("Service", namespace)):
+        service = kubernetes_service(db, namespace, key.name)
+        if service is not None and service.selector and service.resolution is not Resolution.ALIAS:
+            found.append(service)
+    for key in store.OBJECTS.keys(db, (ServiceEntry.__name__, namespace)):
+        found.extend(service for service in entry_services(db, namespace, key.name) if service.selector)
+    return tuple(found)
+
+
+@index
+def written_targets(db: Db) -> Mapping[str, tuple[ServiceTarget, ...]]:
+    """Address → what it serves of services without a selector, whose endpoints somebody wrote: EndpointSlices, inline endpoints."""
+    found: dict[str, list[ServiceTarget]] = {}
+    for key in store.OBJECTS.keys(db, ("Service",)):
+        service = kubernetes_service(db, key.namespace, key.name)
+        if service is not None and not service.selector:
+            for one in kubernetes_endpoints(db, key.namespace, key.name):
+                found.setdefault(one.address, []).append(ServiceTarget(service.hostname, service.namespace, one.service_port, one.port))
+    for key in store.OBJECTS.keys(db, (ServiceEntry.__name__,)):
+        for service in entry_services(db, key.namespace, key.name):
+            for one in entry_endpoints(db, key.namespace, key.name, service.hostname) if not service.selector else ():
+                found.setdefault(one.address, []).append(ServiceTarget(service.hostname, service.namespace, one.service_port, one.port))
+    return {address: tuple(targets) for address, targets in found.items()}
+
+
+@index
+def _namespace_targets(db: Db, namespace: str) -> Mapping[str, tuple[ServiceTarget, ...]]:
+    """Address → what it serves in a namespace; only for proxies that no Pod object stands behind."""
+    found: dict[str, list[ServiceTarget]] = {}
+    for service in all_services(db):
+        if service.namespace == namespace and service.resolution is not Resolution.ALIAS:
+            for one in endpoints(db, namespace, service.hostname):
+                found.setdefault(one.address, []).append(ServiceTarget(service.hostname, namespace, one.service_port, one.port))
+    return {address: tuple(targets) for address, targets in found.items()}
