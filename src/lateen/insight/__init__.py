@@ -1,0 +1,1 @@
+"""What the mesh would do, and why: read-only views over what is emitted, meant and written."""
