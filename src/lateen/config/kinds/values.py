@@ -168,28 +168,3 @@ def _thaw(value: object) -> object:
         return [_thaw(item) for item in value]
     assert isinstance(value, _Scalar)
     return value.value
-
-
-class SecretText:
-    """Text that no message, log or traceback may show: it prints as [redacted]; `reveal()` gives it."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str = "") -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretText) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return "[redacted]"
-
-    def __reduce__(self) -> tuple[type, tuple[str]]:
-        return SecretText, (self._text,)

@@ -6,11 +6,12 @@ from typing import ClassVar
 
 import msgspec
 
+from lateen.base.secrets import Secret as Hidden
 from lateen.config.kinds.kubernetes.container import Quantity
 from lateen.config.kinds.kubernetes.pod import LocalReference
 from lateen.config.kinds.kubernetes.service import TargetObject
 from lateen.config.kinds.objects import Object, Spec
-from lateen.config.kinds.values import Json, Labels, Map, SecretText
+from lateen.config.kinds.values import Json, Labels, Map
 
 
 class NamespaceSpec(Spec, frozen=True):
@@ -121,20 +122,20 @@ class Secret(Object, frozen=True):
     plural: ClassVar[str] = "secrets"
 
     type: str = "Opaque"
-    data: Map[SecretText] = Map()
+    data: Map[Hidden] = Map()
     """Base64."""
-    string_data: Map[SecretText] = Map()
+    string_data: Map[Hidden] = Map()
     """Plain text; wins over `data`."""
     immutable: bool | None = None
 
     def value(self, key: str) -> bytes | None:
         """The bytes at `key`. None: no such key, or it is not base64."""
         if (text := self.string_data.get(key)) is not None:
-            return text.reveal().encode()
+            return text.reveal()
         if (encoded := self.data.get(key)) is None:
             return None
         try:
-            return base64.b64decode("".join(encoded.reveal().split()), validate=True)
+            return base64.b64decode(b"".join(encoded.reveal().split()), validate=True)
         except binascii.Error:
             return None
 
