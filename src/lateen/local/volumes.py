@@ -1,6 +1,7 @@
 """A pod's volumes: which folders and files they hold (pure), and where a container sees them. Called by `runner`.
 
-Each volume is a folder of the pod's own; files from ConfigMaps, Secrets and the downward API lie behind `..data`, a link that a later change swaps, as on a cluster.
+Each volume is a folder of the pod's own; files from ConfigMaps, Secrets and the downward API lie behind `..data`,
+a link that a later change swaps, as on a cluster.
 """
 
 import os
