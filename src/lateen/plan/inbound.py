@@ -1,0 +1,145 @@
+"""Inbound listeners of a sidecar: chains for each port and each way a client may speak, and those for ports no service has. Called by `plan.listeners`.
+
+Source: Istio, inbound filter chains by mutual TLS mode and protocol; conditions on ALPN are its own, so both meshes' clients are understood.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lateen.base.names import BLACK_HOLE, INBOUND_PASSTHROUGH, INBOUND_PORT, VIRTUAL_INBOUND, ObjectRef, inbound_cluster
+from lateen.config.kinds.istio.mesh_config import InboundMode, InboundPolicy
+from lateen.config.store import mesh_field
+from lateen.incremental import Db, query
+from lateen.mesh.inbound import InboundPort, inbound_ports
+from lateen.mesh.model import MtlsMode, Protocol
+from lateen.mesh.peer_authentication import mtls_mode, port_modes
+from lateen.mesh.view import View
+from lateen.plan.intercept import is_captured, wildcards
+from lateen.plan.listener import (
+    HTTP_PROTOCOLS,
+    MESH_ALPN,
+    MESH_HTTP_ALPN,
+    MESH_TCP_ALPN,
+    RAW,
+    TLS,
+    Chain,
+    ChainMatch,
+    Direction,
+    Http,
+    InboundRoute,
+    Listener,
+    Role,
+    ServerTls,
+    Tcp,
+    TcpTarget,
+    unique_chains,
+)
+from lateen.plan.server_tls import mesh_tls
+from lateen.plan.tcp_chains import to_cluster
+
+CATCH_ALL = "virtualInbound"
+
+
+class _Speaks:
+    """How a port's bytes are read."""
+
+    HTTP, TCP, DETECTED = "http", "tcp", "detected"
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One chain of a port: what of a connection it takes, whether mesh TLS is ended, whether requests are routed."""
+
+    transport: str
+    protocols: tuple[str, ...]
+    ends_tls: bool
+    is_http: bool
+
+
+_RAW_HTTP = _Shape(RAW, HTTP_PROTOCOLS, False, True)
+_RAW_TCP = _Shape(RAW, (), False, False)
+_FOREIGN = _Shape(TLS, (), False, False)
+SHAPES: dict[tuple[MtlsMode, str], tuple[_Shape, ...]] = {
+    (MtlsMode.PERMISSIVE, _Speaks.DETECTED): (_Shape(TLS, MESH_HTTP_ALPN, True, True), _RAW_HTTP, _Shape(TLS, MESH_TCP_ALPN, True, False), _RAW_TCP, _FOREIGN),
+    (MtlsMode.PERMISSIVE, _Speaks.HTTP): (_Shape(TLS, MESH_ALPN, True, True), _Shape(RAW, (), False, True)),
+    (MtlsMode.PERMISSIVE, _Speaks.TCP): (_Shape(TLS, MESH_ALPN, True, False), _FOREIGN, _RAW_TCP),
+    (MtlsMode.STRICT, _Speaks.DETECTED): (_Shape(TLS, MESH_HTTP_ALPN, True, True), _Shape(TLS, (), True, False)),
+    (MtlsMode.STRICT, _Speaks.HTTP): (_Shape(TLS, (), True, True),),
+    (MtlsMode.STRICT, _Speaks.TCP): (_Shape(TLS, (), True, False),),
+    (MtlsMode.DISABLE, _Speaks.DETECTED): (_RAW_HTTP, _Shape("", (), False, False)),
+    (MtlsMode.DISABLE, _Speaks.HTTP): (_Shape("", (), False, True),),
+    (MtlsMode.DISABLE, _Speaks.TCP): (_Shape("", (), False, False),),
+}
+"""Mode and protocol → the chains of a port. Source: Istio, inbound filter chain options."""
+
+
+def _speaks(protocol: Protocol) -> str:
+    if protocol.is_http:
+        return _Speaks.HTTP
+    return _Speaks.DETECTED if protocol.is_detected else _Speaks.TCP
+
+
+def _chains(db: Db, port: InboundPort, cluster: str, mode: MtlsMode, name: str, at: int) -> Iterator[Chain]:
+    """The chains of one port. `at`: the destination port they take; 0: any."""
+    number = port.service_port if port.host else port.port
+    operation = f"{port.host}:{port.service_port}/*" if port.host else f":{number}/*"
+    is_grpc = port.protocol in (Protocol.GRPC, Protocol.GRPC_WEB)
+    route = InboundRoute(cluster, f"inbound|http|{number}", cluster, operation, not is_grpc)
+    prefix = f"inbound_{port.bind or '0.0.0.0'}_{port.port}" if at else "InboundPassthroughCluster"
+    for shape in SHAPES[mode, _speaks(port.protocol)]:
+        tls: ServerTls | None = mesh_tls(db, shape.is_http) if shape.ends_tls else None
+        does: Http | Tcp
+        if shape.is_http:
+            does = Http(route, Role.SERVER, prefix, has_grpc_web=port.protocol is Protocol.GRPC_WEB, is_mutual=shape.ends_tls)
+        else:
+            does = Tcp((TcpTarget(cluster),), cluster, is_mutual=shape.ends_tls)
+        yield Chain(ChainMatch(at, shape.transport, shape.protocols), does, tls, name, port.origin)
+
+
+@query
+def _port_chains(db: Db, port: InboundPort, mode: MtlsMode) -> tuple[Chain, ...]:
+    return tuple(_chains(db, port, inbound_cluster(port.port), mode, f"0.0.0.0_{port.port}", port.port))
+
+
+@query
+def _passthrough_chains(db: Db, mode: MtlsMode, number: int) -> tuple[Chain, ...]:
+    """The chains for a port that no service has; `number` 0: for all of them."""
+    policy = mesh_field(db, "inbound_traffic_policy")
+    mode_said = policy.mode if isinstance(policy, InboundPolicy) else InboundMode.PASSTHROUGH
+    cluster = INBOUND_PASSTHROUGH if mode_said is not InboundMode.LOCALHOST else INBOUND_PASSTHROUGH
+    nowhere = InboundPort(number, Protocol.UNSUPPORTED)
+    chains = []
+    for chain in _chains(db, nowhere, cluster, mode, CATCH_ALL, number):
+        named = f"{CATCH_ALL}-catchall-http" if isinstance(chain.does, Http) else CATCH_ALL
+        does = chain.does
+        if isinstance(does, Http):
+            does = Http(InboundRoute(cluster, f"inbound|http|{number}", cluster, f":{number}/*"), Role.SERVER, cluster, is_mutual=does.is_mutual)
+        chains.append(Chain(chain.match, does, chain.tls, named, chain.origin))
+    return tuple(chains)
+
+
+def virtual_inbound(db: Db, view: View) -> Listener:
+    """The listener that takes every connection to the pod."""
+    chains = [Chain(ChainMatch(port=INBOUND_PORT), to_cluster(BLACK_HOLE), name=f"{CATCH_ALL}-blackhole")]
+    ports = [port for port in inbound_ports(db, view) if not port.is_bound]
+    origins: set[ObjectRef] = {port.origin for port in ports if port.origin}
+    for port in ports:
+        chains.extend(_port_chains(db, port, mtls_mode(db, view.namespace, view.labels, port.port)))
+    served = {port.port for port in ports}
+    for number, mode in port_modes(db, view.namespace, view.labels):
+        if number not in served:
+            chains.extend(_passthrough_chains(db, mode, number))
+    chains.extend(_passthrough_chains(db, mtls_mode(db, view.namespace, view.labels), 0))
+    free = tuple(sorted(port.port for port in ports if not port.protocol.is_detected))
+    return Listener(
+        VIRTUAL_INBOUND,
+        wildcards(view),
+        INBOUND_PORT,
+        Direction.INBOUND,
+        unique_chains(chains),
+        keeps_original_destination=is_captured(view),
+        inspects_tls=True,
+        inspects_http=True,
+        http_free_ports=free,
+        origins=frozenset(origins),
+    )

@@ -1,0 +1,22 @@
+"""How traffic reaches a proxy: captured by redirection, or at ports the proxy opens itself; at which wildcard and loopback addresses. Called by the files beside it."""
+
+from lateen.mesh.view import View
+
+_MODE = "INTERCEPTION_MODE"
+
+
+def is_captured(view: View) -> bool:
+    """Traffic is redirected to the proxy. False: `INTERCEPTION_MODE` NONE, applications call the proxy's ports. Source: Istio ProxyConfig.interceptionMode."""
+    return dict(view.metadata).get(_MODE, "REDIRECT") != "NONE"
+
+
+def wildcards(view: View) -> tuple[str, ...]:
+    """Every address of the proxy's families; the first names listeners."""
+    if view.has_ipv4 or not view.has_ipv6:
+        return ("0.0.0.0", "::") if view.has_ipv6 else ("0.0.0.0",)
+    return ("::",)
+
+
+def local_address(view: View) -> str:
+    """The loopback address that applications use."""
+    return "127.0.0.1" if view.has_ipv4 or not view.has_ipv6 else "::1"

@@ -1,0 +1,201 @@
+"""The plan of listeners: what a proxy opens and what happens to a connection, as frozen values. Made by the files beside this one, emitted by `xds.listeners`.
+
+No YAML kind and no Envoy message appears here. Chains are tried as Envoy does: the most specific match wins, so their order means nothing.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from lateen.base.names import ObjectRef
+
+TLS = "tls"
+RAW = "raw_buffer"
+HTTP_PROTOCOLS = ("http/1.1", "h2c")
+"""What the HTTP inspector calls plaintext HTTP."""
+MESH_HTTP_ALPN = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
+MESH_TCP_ALPN = ("istio-peer-exchange", "istio")
+MESH_ALPN = ("istio", "istio-peer-exchange", *MESH_HTTP_ALPN)
+"""What clients of the mesh offer. Source: Istio, ALPN of mutual TLS."""
+
+
+class Direction(Enum):
+    """Which way traffic goes; OUTBOUND also for a gateway's listeners. Source: Envoy core.v3.TrafficDirection."""
+
+    INBOUND = "INBOUND"
+    OUTBOUND = "OUTBOUND"
+
+
+class Role(Enum):
+    """What an HTTP connection manager stands for; its header handling follows from it."""
+
+    CLIENT = "client"  # a sidecar's way out
+    SERVER = "server"  # a sidecar's way in
+    GATEWAY = "gateway"
+
+
+@dataclass(frozen=True)
+class StringMatch:
+    """A string that is equal, has a prefix or suffix. `kind`: exact, prefix, suffix."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True)
+class SecretSource:
+    """A certificate or root by name. `path`: of a file that Envoy watches; empty: served over ADS."""
+
+    name: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """How TLS is ended. `root` None: no client certificate is asked for. `needs_client`: without one the handshake fails. Versions empty: Envoy's."""
+
+    certificates: tuple[SecretSource, ...]
+    root: SecretSource | None = None
+    needs_client: bool = False
+    client_names: tuple[StringMatch, ...] = ()
+    alpn: tuple[str, ...] = ("h2", "http/1.1")
+    min_version: str = ""
+    max_version: str = ""
+    ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+    certificate_hashes: tuple[str, ...] = ()
+    certificate_spki: tuple[str, ...] = ()
+    accepts_untrusted: bool = False
+
+
+@dataclass(frozen=True)
+class ChainMatch:
+    """Which connections a chain takes; empty fields take all. `port`: the original destination's. `destinations`, `sources`: CIDRs."""
+
+    port: int = 0
+    transport: str = ""
+    protocols: tuple[str, ...] = ()
+    server_names: tuple[str, ...] = ()
+    destinations: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TcpTarget:
+    """Where bytes go: a cluster and its share."""
+
+    cluster: str
+    weight: int = 1
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """HTTP tunnelling of TCP. `method`: CONNECT or POST; `host`: `name:port` asked for."""
+
+    method: str
+    host: str
+
+
+@dataclass(frozen=True)
+class Tcp:
+    """Bytes are forwarded. Durations in seconds; `idle_timeout_s` None: Envoy's hour, 0: none. `is_hashed_by_source`: the source address chooses the host.
+
+    `takes_server_name`: the cluster is named by the connection's SNI; `targets` is empty then. `is_mutual`: the chain ends mesh TLS."""
+
+    targets: tuple[TcpTarget, ...]
+    stat_prefix: str = ""
+    idle_timeout_s: float | None = None
+    max_duration_s: float | None = None
+    is_hashed_by_source: bool = False
+    takes_server_name: bool = False
+    is_dynamic_by_server_name: bool = False
+    dynamic_port: int = 0
+    tunnel: Tunnel | None = None
+    is_mutual: bool = False
+
+
+@dataclass(frozen=True)
+class InboundRoute:
+    """The one route of an inbound port, inline in its listener. `retries` False: gRPC, never retried here. `operation`: its name in traces."""
+
+    name: str
+    host: str
+    cluster: str
+    operation: str
+    retries: bool = True
+
+
+@dataclass(frozen=True)
+class Http:
+    """Requests are routed. `route`: a route configuration by name, or inline. `alpn`: what is offered upstream, where the cluster leaves it open; empty: the cluster's.
+
+    `has_grpc_web`: browsers' gRPC is translated. `is_mutual`: the chain ends mesh TLS. `server_port`: of a gateway's servers, for what they share."""
+
+    route: str | InboundRoute
+    role: Role
+    stat_prefix: str
+    alpn: str = ""
+    has_grpc_web: bool = False
+    is_mutual: bool = False
+    is_proxy: bool = False
+    is_http3: bool = False
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One filter chain. `name`: for logs and for Envoy's own matching of changes."""
+
+    match: ChainMatch
+    does: Tcp | Http
+    tls: ServerTls | None = None
+    name: str = ""
+    origin: ObjectRef | None = None
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One listener. `address`: IP addresses, the first names it; or one path of a unix socket, with `port` 0. `is_bound`: Envoy opens the port, else traffic is handed to it.
+
+    `inspects_http_on`, `inspects_tls_on`: original destination ports whose first bytes are looked at; None: every port; empty: none."""
+
+    name: str
+    addresses: tuple[str, ...]
+    port: int
+    direction: Direction
+    chains: tuple[Chain, ...]
+    fallback: Chain | None = None
+    is_bound: bool = True
+    is_capture_all: bool = False
+    keeps_original_destination: bool = False
+    inspects_tls: bool = False
+    inspects_http: bool = False
+    tls_free_ports: tuple[int, ...] = ()
+    http_free_ports: tuple[int, ...] = ()
+    detection_timeout_s: float | None = None
+    takes_proxy_protocol: bool = False
+    origins: frozenset[ObjectRef] = field(default=frozenset())
+
+
+def unique_chains(chains: list[Chain]) -> tuple[Chain, ...]:
+    """Chains without those whose match an earlier one has: Envoy refuses two equal matches. A server name taken before is left out of a later chain."""
+    found: dict[tuple[object, ...], Chain] = {}
+    taken: set[tuple[object, ...]] = set()
+    for chain in chains:
+        match = chain.match
+        rest = (match.port, match.transport, match.protocols, match.destinations, match.sources)
+        names = tuple(name for name in match.server_names if (*rest, name) not in taken)
+        if match.server_names and not names:
+            continue
+        key = (*rest, names)
+        if key in found:
+            continue
+        taken.update((*rest, name) for name in names)
+        if names != match.server_names:
+            chain = _with_names(chain, names)
+        found[key] = chain
+    return tuple(found.values())
+
+
+def _with_names(chain: Chain, names: tuple[str, ...]) -> Chain:
+    match = chain.match
+    narrowed = ChainMatch(match.port, match.transport, match.protocols, names, match.destinations, match.sources)
+    return Chain(narrowed, chain.does, chain.tls, chain.name, chain.origin)

@@ -1,0 +1,262 @@
+"""Outbound listeners of a sidecar: which ports at which addresses, and what their chains do. Called by `plan.listeners`.
+
+A contribution is one service port at one listener; which listeners there are follows from contributions alone, so a route change touches no list.
+Source: Istio, outbound listeners: HTTP ports share the wildcard address, other ports sit at the service's own.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from lateen.base.names import BLACK_HOLE, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, ObjectRef, listener_name, outbound_cluster
+from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
+from lateen.incremental import Db, index, query
+from lateen.mesh.endpoints import endpoints
+from lateen.mesh.model import Port, Protocol, Registry, Resolution, Service
+from lateen.mesh.services import addresses_for
+from lateen.mesh.view import View
+from lateen.mesh.visibility import EgressListener, OutboundPolicy, egress_listeners, outbound_policy
+from lateen.plan.intercept import is_captured, local_address, wildcards
+from lateen.plan.listener import HTTP_PROTOCOLS, RAW, Chain, ChainMatch, Direction, Http, Listener, Role, Tcp, TcpTarget, unique_chains
+from lateen.plan.tcp_chains import destination_chains, to_cluster
+
+HTTP_PROXY_ROUTE = "http_proxy"
+ALPN_HTTP1 = "istio-http/1.1,istio"
+ALPN_HTTP2 = "istio-h2,istio"
+"""What a detected port offers upstream. No real protocol is named, so the server tells HTTP/1 from HTTP/2 by its first bytes and any cluster fits."""
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One service port at one listener. `port`: as its listener has it. `destination`: a CIDR that only this service's connections go to; empty: any. `route` empty: no HTTP."""
+
+    service: Service
+    port: Port
+    route: str = ""
+    is_detected: bool = False
+    destination: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a listener is. `addresses`: the first names it. `port` 0: a unix socket."""
+
+    addresses: tuple[str, ...]
+    port: int
+
+    @property
+    def name(self) -> str:
+        """Of the listener."""
+        return listener_name(self.addresses[0], self.port)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A listener to be: its place, what came together there, in order; whether Envoy opens the port."""
+
+    place: Place
+    contributions: tuple[Contribution, ...]
+    is_bound: bool = False
+
+
+class _Entries:
+    """Collects contributions by address and port. What an earlier egress listener opened is closed to a later one. Local to one query run."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[str, int], tuple[Place, list[Contribution], bool]] = {}
+        self._locked: set[tuple[str, int]] = set()
+
+    def lock(self) -> None:
+        """Closes all listeners so far."""
+        self._locked = set(self.found)
+
+    def add(self, place: Place, contribution: Contribution, is_bound: bool) -> None:
+        """Adds to the listener at a place, or opens it."""
+        key = (place.addresses[0], place.port)
+        if key not in self._locked:
+            self.found.setdefault(key, (place, [], is_bound))[1].append(contribution)
+
+
+def _is_network(address: str) -> bool:
+    return "/" in address and ip_network(address, strict=False).num_addresses > 1
+
+
+def _route(service: Service, port: Port, place: Place, wild: tuple[str, ...]) -> str:
+    """The route configuration of an HTTP or detected port."""
+    if place.port == 0:
+        return place.addresses[0]
+    return str(place.port) if port.protocol.is_http or place.addresses == wild else f"{service.hostname}:{place.port}"
+
+
+def _contributions(db: Db, view: View, service: Service, port: Port, bind: tuple[str, ...]) -> Iterator[tuple[Place, Contribution]]:
+    """Where one service port listens. `bind`: addresses already chosen; empty: by protocol. UDP and aliases listen nowhere."""
+    wild = wildcards(view)
+    if service.resolution is Resolution.ALIAS or port.protocol is Protocol.UDP:
+        return
+    if port.protocol.is_http:
+        place = Place(bind or wild, port.number)
+        yield place, Contribution(service, port, _route(service, port, place, wild))
+        return
+    if bind:
+        yield _handled(service, port, Place(bind, port.number), wild)
+        return
+    addresses = tuple(address for address in addresses_for(service, view) if ":" not in address or view.has_ipv6)
+    for network in (address for address in addresses if _is_network(address)):
+        yield _handled(service, port, Place(wild, port.number), wild, network)
+    single = tuple(address.removesuffix("/32").removesuffix("/128") for address in addresses if not _is_network(address))
+    if single:
+        yield _handled(service, port, Place(single, port.number), wild)
+    elif not addresses:
+        yield from _addressless(db, view, service, port, wild)
+
+
+def _addressless(db: Db, view: View, service: Service, port: Port, wild: tuple[str, ...]) -> Iterator[tuple[Place, Contribution]]:
+    """Headless services listen at each endpoint, others at the wildcard address. Source: Istio, headless listeners."""
+    if service.resolution not in (Resolution.HEADLESS, Resolution.NONE):
+        yield _handled(service, port, Place(wild, port.number), wild)
+        return
+    own = set(view.addresses)
+    instances = sorted({one.address for one in endpoints(db, service.namespace, service.hostname) if one.service_port == port.number and _is_address(one.address)})
+    if service.registry is not Registry.KUBERNETES and not instances and not service.selector:
+        yield _handled(service, port, Place(wild, port.number), wild)
+    for address in instances:
+        if address not in own:
+            yield _handled(service, port, Place((address,), port.number), wild)
+
+
+def _is_address(text: str) -> bool:
+    return "/" not in text and (":" in text or text.replace(".", "").isdigit())
+
+
+def _handled(service: Service, port: Port, place: Place, wild: tuple[str, ...], network: str = "") -> tuple[Place, Contribution]:
+    is_detected = port.protocol.is_detected
+    route = _route(service, port, place, wild) if is_detected else ""
+    return place, Contribution(service, port, route, is_detected, network)
+
+
+def _own_port(listener: EgressListener, service: Service, entries: _Entries, db: Db, view: View) -> None:
+    """A service at an egress listener that names a port."""
+    assert listener.port is not None
+    is_bound = not listener.is_captured or not is_captured(view)
+    bind = (listener.bind,) if listener.bind else (local_address(view),) if is_bound else ()
+    for place, contribution in _contributions(db, view, service, listener.port, bind or wildcards(view)):
+        entries.add(place, contribution, is_bound)
+
+
+def _all_ports(listener: EgressListener, service: Service, entries: _Entries, db: Db, view: View) -> None:
+    """A service at an egress listener for all ports."""
+    is_bound = not listener.is_captured or not is_captured(view)
+    bind = (listener.bind,) if listener.bind else (local_address(view),) if is_bound else ()
+    for port in service.ports:
+        for place, contribution in _contributions(db, view, service, port, bind):
+            entries.add(place, contribution, is_bound)
+
+
+@query
+def outbound_entries(db: Db, view: View) -> tuple[Entry, ...]:
+    """All outbound listeners to be, in order of their first service. Empty for a gateway."""
+    if view.is_router:
+        return ()
+    entries = _Entries()
+    for listener in egress_listeners(db, view):
+        if listener.port is None:
+            entries.lock()
+        if listener.port is not None and listener.port.protocol is Protocol.HTTP_PROXY:
+            continue
+        take = _all_ports if listener.port is None else _own_port
+        for service in listener.services:
+            take(listener, service, entries, db, view)
+    return tuple(Entry(place, tuple(contributions), is_bound) for place, contributions, is_bound in entries.found.values())
+
+
+@index
+def _by_name(db: Db, view: View) -> Mapping[str, Entry]:
+    found: dict[str, Entry] = {}
+    for entry in outbound_entries(db, view):
+        found.setdefault(entry.place.name, entry)
+    return found
+
+
+def outbound_names(db: Db, view: View) -> tuple[str, ...]:
+    """The names of the outbound listeners of services."""
+    return tuple(entry.place.name for entry in outbound_entries(db, view))
+
+
+def outbound_listener(db: Db, view: View, name: str) -> Listener | None:
+    """One outbound listener by name; None: there is none of that name."""
+    entry = _by_name.at(db, name, view)
+    return _listener(db, view, entry) if entry else None
+
+
+def _listener(db: Db, view: View, entry: Entry) -> Listener:
+    tcp: list[Chain] = []
+    http: list[Chain] = []
+    for contribution in entry.contributions:
+        if contribution.route:
+            http.extend(_http_chains(contribution))
+        if not contribution.route or contribution.is_detected:
+            tcp.extend(_tcp_chains(db, view, entry, contribution))
+    chains = unique_chains([*http, *tcp])
+    has_all = any(chain.match == ChainMatch() for chain in chains)
+    fallback = next((chain for chain in chains if chain.match == ChainMatch()), None) if http else None
+    kept = tuple(chain for chain in chains if chain is not fallback)
+    origins = frozenset((*(chain.origin for chain in chains if chain.origin), *(one.service.origin for one in entry.contributions)))
+    return Listener(
+        entry.place.name,
+        entry.place.addresses,
+        entry.place.port,
+        Direction.OUTBOUND,
+        kept,
+        fallback if has_all else unknown_chain(outbound_policy(db, view), "PassthroughFilterChain"),
+        is_bound=entry.is_bound,
+        inspects_tls=any(chain.match.server_names or chain.match.transport for chain in chains),
+        inspects_http=bool(http),
+        detection_timeout_s=None,
+        origins=origins,
+    )
+
+
+def _http_chains(contribution: Contribution) -> Iterator[Chain]:
+    """One chain; for a detected port one for each version of HTTP, because each offers another protocol upstream."""
+    web = contribution.port.protocol is Protocol.GRPC_WEB
+    prefix = f"outbound_{contribution.route}"
+    if not contribution.is_detected:
+        yield Chain(ChainMatch(transport=RAW, protocols=HTTP_PROTOCOLS), Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web))
+        return
+    for protocol, alpn in zip(HTTP_PROTOCOLS, (ALPN_HTTP1, ALPN_HTTP2), strict=True):
+        yield Chain(ChainMatch(transport=RAW, protocols=(protocol,)), Http(contribution.route, Role.CLIENT, prefix, alpn))
+
+
+def _tcp_chains(db: Db, view: View, entry: Entry, contribution: Contribution) -> list[Chain]:
+    service, port = contribution.service, contribution.port
+    if port.protocol.is_tls:
+        needs_name = bool(contribution.destination) or entry.place.addresses == wildcards(view)
+    else:
+        needs_name = False
+    number = service.ports[0].number if len(service.ports) == 1 else port.number
+    default = outbound_cluster(number, "", service.hostname)
+    return destination_chains(db, view, service, port, default, contribution.destination, needs_name)
+
+
+def unknown_chain(policy: OutboundPolicy, name: str) -> Chain:
+    """Where a connection to no known service goes."""
+    return Chain(ChainMatch(), to_unknown(policy), name=name)
+
+
+def to_unknown(policy: OutboundPolicy) -> Tcp:
+    """Straight out, through the Sidecar's egress proxy, or nowhere. Source: Istio outboundTrafficPolicy."""
+    if policy.mode is MeshOutboundMode.REGISTRY_ONLY:
+        return Tcp((TcpTarget(BLACK_HOLE),), BLACK_HOLE)
+    if policy.proxy is not None:
+        port = policy.proxy.port.number if policy.proxy.port else 0
+        cluster = outbound_cluster(port, policy.proxy.subset, policy.proxy.host)
+        return Tcp((TcpTarget(cluster),), cluster)
+    return Tcp((TcpTarget(PASSTHROUGH),), PASSTHROUGH)
+
+
+def virtual_outbound(db: Db, view: View) -> Listener:
+    """The listener that takes every captured connection and hands it to the one for its destination, or treats it as unknown."""
+    loop = Chain(ChainMatch(port=OUTBOUND_PORT), to_cluster(BLACK_HOLE), name="virtualOutbound-blackhole")
+    rest = unknown_chain(outbound_policy(db, view), "virtualOutbound-catchall-tcp")
+    origins: frozenset[ObjectRef] = frozenset()
+    return Listener(VIRTUAL_OUTBOUND, wildcards(view), OUTBOUND_PORT, Direction.OUTBOUND, (loop, rest), is_capture_all=True, origins=origins)
