@@ -1,0 +1,427 @@
+"""One delta discovery stream, without its socket: requests and published snapshots in, actions out.
+
+Level-triggered: what is sent is always what is published minus what was sent, computed when it can be sent; at most one response per type is in
+flight, so a slow client gets the latest state and nothing queues. The order keeps traffic whole:
+
+    CDS → EDS of every new or changed cluster, even when its endpoints are equal (an updated cluster warms until they come again)
+        → acknowledged → LDS, RDS, ECDS → acknowledged → after a grace, removals (listeners go at once: removing one drains it)
+
+Time is an argument. Source: Envoy, xDS protocol (delta); the order is ours: house.md, "How a change travels".
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lateen.serve.snapshot import NOTHING, Snapshot
+from lateen.wire.delta import DeltaRequest, encode_response
+from lateen.xds.resources import ResourceType
+
+REMOVAL_GRACE_S = 15.0
+"""How long a resource stays after nothing refers to it: requests under way still hold its routes."""
+ENDPOINTS_WAIT_S = 2.0
+"""How long routes wait for a client to take the endpoints of new clusters: Envoy asks within milliseconds; after this it is a client that won't."""
+MAX_NAMES = 100_000
+"""Names one client may subscribe to per type: no honest mesh is near it, and each costs memory."""
+MAX_TYPES = 32
+"""Types one stream may ask for: Envoy knows about ten."""
+
+CDS, EDS = ResourceType.CLUSTER.value, ResourceType.ENDPOINT.value
+LDS, RDS = ResourceType.LISTENER.value, ResourceType.ROUTE.value
+ECDS, SDS = ResourceType.EXTENSION.value, ResourceType.SECRET.value
+WILDCARD_TYPES = frozenset({CDS, LDS})
+ROUTING = (LDS, RDS, ECDS)
+"""Types that refer to clusters: they wait until those are warm."""
+
+Snapshots = Mapping[str, Snapshot]
+"""Per type URL, of one view, of one published revision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write these bytes to the stream."""
+
+    raw: bytes = field(repr=False)
+    type_url: str
+    nonce: str
+    names: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Names that the client asked for and that its view does not list: have them computed and published."""
+
+    type_url: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unwant:
+    """The reverse of `Want`."""
+
+    type_url: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The client refused a response (NACK). A claim, not a fact. `resources`: (name, version) of all that was in it."""
+
+    type_url: str
+    message: str
+    resources: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The client has acknowledged, or refused, everything that is published, removals in grace aside."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the stream: the client broke a bound."""
+
+    message: str
+
+
+Action = Send | Want | Unwant | Rejected | Settled | Close
+
+
+class Subscription:
+    """What is known of one type on one stream. Read by status pages; written by the session alone."""
+
+    __slots__ = (
+        "acked_at",
+        "base",
+        "extras",
+        "in_flight",
+        "in_flight_names",
+        "is_grace_removal",
+        "is_wildcard",
+        "last_nonce",
+        "leftover",
+        "must_answer",
+        "owed",
+        "rejected",
+        "rejection",
+        "reported",
+        "sent_at",
+        "subscribed",
+        "url",
+    )
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.is_wildcard = False
+        self.subscribed: frozenset[str] = frozenset()
+        self.base: Snapshot | None = None
+        """What was sent, as far as the client wants it."""
+        self.reported: Mapping[str, str] = {}
+        """What the client brought along from an earlier stream; counts until something was sent."""
+        self.owed: set[str] = set()
+        """Names to send even if they are equal."""
+        self.extras: frozenset[str] = frozenset()
+        self.leftover: dict[str, float | None] = {}
+        """Names that the client holds and that are no more; since when nothing refers to them (None: something may)."""
+        self.must_answer = False
+        self.in_flight = ""
+        self.in_flight_names: tuple[str, ...] = ()
+        self.is_grace_removal = False
+        """What is in flight only removes what was past its grace."""
+        self.last_nonce = ""
+        self.sent_at: float | None = None
+        self.acked_at: float | None = None
+        self.rejected: dict[str, str] = {}
+        """Name → version that the client refused."""
+        self.rejection = ""
+
+    def wants(self, snapshot: Snapshot, name: str) -> bool:
+        """Whether the client gets `name` if it exists."""
+        return name in self.subscribed or (self.is_wildcard and name in snapshot.listed)
+
+    def held(self, name: str) -> str | None:
+        """The version that the client was sent; None: it has none."""
+        if self.base is None:
+            return self.reported.get(name)
+        return self.base.version(name) if self.wants(self.base, name) else None
+
+    def due(self, snapshot: Snapshot) -> set[str]:
+        """Names to send: published and wanted, and not equal to what the client has, or owed."""
+        due = {name for name in self.owed if name in snapshot.entries and self.wants(snapshot, name)}
+        if self.base is snapshot:
+            return due
+        names: Iterable[str] = snapshot.entries
+        if self.base is not None and self.base.serial == snapshot.parent:
+            names = snapshot.changed
+        for name in names:
+            version = snapshot.version(name)
+            if version is not None and self.wants(snapshot, name) and version != self.held(name):
+                due.add(name)
+        return due
+
+    def gone(self, snapshot: Snapshot) -> list[str]:
+        """Names that the client holds and that are not published for it any more."""
+        if self.base is snapshot:
+            return []
+        if self.base is None:
+            names: Iterable[str] = self.reported
+        elif self.base.serial == snapshot.parent:
+            names = snapshot.changed
+        else:
+            names = self.base.entries
+        return [name for name in names if not (name in snapshot.entries and self.wants(snapshot, name)) and self.held(name) is not None]
+
+    def differs(self, snapshot: Snapshot) -> bool:
+        """Whether something is to be sent; removals that wait for their grace don't count."""
+        return bool(self.due(snapshot) or (self.url == LDS and self.gone(snapshot)))
+
+    def rebase(self, snapshot: Snapshot) -> None:
+        """What is published counts as sent from here on; what the client holds beyond it is left over."""
+        if self.base is snapshot:
+            return
+        for name in self.gone(snapshot):
+            self.leftover.setdefault(name, None)
+        for name in [name for name in self.leftover if name in snapshot.entries and self.wants(snapshot, name)]:
+            del self.leftover[name]
+        if self.subscribed == snapshot.listed:
+            self.subscribed = snapshot.listed  # one set for all sessions of the view: a set of 1000 names is 32 kB
+        self.base, self.reported = snapshot, {}
+
+
+class Session:
+    """The state of one stream. Every method returns the actions it asks for, in order."""
+
+    def __init__(self, unfinished: Iterable[str] = ()) -> None:
+        """`unfinished`: of the same client's last stream, so that a cluster which was warming when it broke gets its endpoints on this one."""
+        self.subscriptions: dict[str, Subscription] = {}
+        self.revision = 0
+        self.wake_at: float | None = None
+        """When `on_tick` has something to do; None: not by time alone."""
+        self._snapshots: Snapshots | None = None
+        self._awaited: dict[str, bool] = dict.fromkeys(unfinished, False)
+        """Clusters that were sent and whose endpoints the client has not acknowledged since; whether those have been sent since."""
+        self._awaited_until: float | None = None
+        self._given_up: set[str] = set()
+        """Clusters that were awaited for too long; the client may warm them still."""
+        self._is_settled = True
+        self.is_concerned = False
+        """The last `on_published` brought something that this client gets."""
+
+    @property
+    def unfinished(self) -> set[str]:
+        """Clusters that the client may still be warming."""
+        return self._given_up.union(self._awaited)
+
+    @property
+    def is_settled(self) -> bool:
+        """Everything published has been answered, removals in grace aside."""
+        return self._is_settled
+
+    def on_published(self, snapshots: Snapshots, revision: int, now: float) -> tuple[Action, ...]:
+        """A new revision, or another view: sends what may be sent. Afterwards `is_concerned` says whether it changes anything for this client."""
+        self._snapshots, self.revision = snapshots, revision
+        self.is_concerned = any(subscription.differs(self._snapshot(url)) for url, subscription in self.subscriptions.items())
+        return self._advance(now)
+
+    def on_tick(self, now: float) -> tuple[Action, ...]:
+        """Time has passed."""
+        return self._advance(now)
+
+    def on_request(self, request: DeltaRequest, now: float) -> tuple[Action, ...]:
+        """An answer, a change of subscriptions, or both."""
+        subscription = self.subscriptions.get(request.type_url)
+        actions: list[Action] = []
+        is_first = subscription is None
+        if subscription is None:
+            subscription = self.subscriptions[request.type_url] = Subscription(request.type_url)
+            subscription.reported = request.initial_versions
+            subscription.must_answer = True
+            subscription.is_wildcard = request.type_url in WILDCARD_TYPES and not request.subscribe
+        elif request.nonce and request.nonce == subscription.in_flight:
+            actions += self._answered(subscription, request, now)
+        if request.subscribe:
+            self._subscribe(subscription, request.subscribe, is_first)
+            if subscription.url == EDS:  # a cluster that was sent just now waits for its endpoints, whatever the client brought along
+                subscription.owed.update(name for name in request.subscribe if name in self._awaited)
+        if request.unsubscribe:
+            actions += self._unsubscribe(subscription, request.unsubscribe)
+            if subscription.url == EDS:  # endpoints that cross this request on the wire are not taken
+                self._awaited.update((name, False) for name in request.unsubscribe if name in self._awaited)
+        if len(subscription.subscribed) > MAX_NAMES or len(request.initial_versions) > MAX_NAMES:
+            return (*actions, Close(f"more than {MAX_NAMES} names of one type"))
+        if len(self.subscriptions) > MAX_TYPES:
+            return (*actions, Close(f"more than {MAX_TYPES} types"))
+        return (*actions, *self._advance(now))
+
+    def on_close(self) -> tuple[Action, ...]:
+        """The stream has ended."""
+        return tuple(Unwant(subscription.url, subscription.extras) for subscription in self.subscriptions.values() if subscription.extras)
+
+    def _answered(self, subscription: Subscription, request: DeltaRequest, now: float) -> list[Action]:
+        names = subscription.in_flight_names
+        subscription.in_flight, subscription.in_flight_names = "", ()
+        subscription.acked_at = now
+        if subscription.url == EDS:
+            self._given_up.difference_update(names)
+            for name in names:
+                if self._awaited.get(name):
+                    del self._awaited[name]
+        if request.error is None:
+            if subscription.rejected:
+                for name in names:
+                    subscription.rejected.pop(name, None)
+                if not subscription.rejected:
+                    subscription.rejection = ""
+            return []
+        resources = tuple((name, subscription.held(name) or "") for name in names)
+        subscription.rejected.update(resources)
+        subscription.rejection = request.error
+        return [Rejected(subscription.url, request.error, resources)]
+
+    @staticmethod
+    def _subscribe(subscription: Subscription, names: tuple[str, ...], is_first: bool) -> None:
+        added = frozenset(names)
+        if "*" in added:
+            added -= {"*"}
+            subscription.is_wildcard = True
+            subscription.must_answer = True
+        subscription.subscribed |= added
+        # Asking again in a stream means "send it again": Envoy does so for a cluster that it warms anew. On a new stream, what it brought along counts.
+        subscription.owed |= {name for name in added if name not in subscription.reported} if is_first else added
+
+    @staticmethod
+    def _unsubscribe(subscription: Subscription, names: tuple[str, ...]) -> list[Action]:
+        dropped = frozenset(names)
+        if "*" in dropped:
+            subscription.is_wildcard = False
+        subscription.subscribed -= dropped
+        subscription.owed -= dropped
+        for name in dropped:
+            subscription.leftover.pop(name, None)
+        unwanted = subscription.extras & dropped
+        subscription.extras -= unwanted
+        return [Unwant(subscription.url, unwanted)] if unwanted else []
+
+    def _advance(self, now: float) -> tuple[Action, ...]:
+        if self._snapshots is None:
+            return ()
+        actions: list[Action] = []
+        for url in (CDS, EDS, *(url for url in self.subscriptions if url not in ROUTING and url not in (CDS, EDS))):
+            self._offer(url, now, actions)
+        is_open = self._clusters_are_warm(now)
+        if is_open:
+            for url in ROUTING:
+                self._offer(url, now, actions)
+        if is_open and not any(self._is_busy(url) for url in ROUTING):
+            self._remove(now, actions)
+        was_settled, self._is_settled = self._is_settled, not any(self._is_busy(url) for url in self.subscriptions)
+        if self._is_settled and not was_settled:
+            actions.append(Settled(self.revision))
+        self.wake_at = self._next_wake(is_open)
+        return tuple(actions)
+
+    def _snapshot(self, url: str) -> Snapshot:
+        return (self._snapshots or {}).get(url, NOTHING)
+
+    def _is_busy(self, url: str) -> bool:
+        """Something of this type is in flight or has still to be sent."""
+        subscription = self.subscriptions.get(url)
+        if subscription is None:
+            return False
+        if subscription.in_flight and not subscription.is_grace_removal:
+            return True
+        return bool(subscription.owed or subscription.must_answer or subscription.differs(self._snapshot(url)))
+
+    def _clusters_are_warm(self, now: float) -> bool:
+        if self._is_busy(CDS):
+            return False
+        if not self._awaited:
+            return True
+        listed = self._snapshot(EDS).entries
+        self._awaited = {name: is_sent for name, is_sent in self._awaited.items() if name in listed}
+        if self._awaited_until is None:
+            self._awaited_until = now + ENDPOINTS_WAIT_S
+        if self._awaited and now >= self._awaited_until:
+            self._given_up.update(self._awaited)
+            self._awaited.clear()
+        return not self._awaited
+
+    def _offer(self, url: str, now: float, actions: list[Action]) -> None:
+        """Sends what is due of a type, if nothing of it is in flight."""
+        subscription = self.subscriptions.get(url)
+        if subscription is None or subscription.in_flight:
+            return
+        snapshot = self._snapshot(url)
+        is_known = snapshot.serial != NOTHING.serial
+        due = subscription.due(snapshot)
+        absent = {name for name in subscription.owed if name not in snapshot.entries and (name in snapshot.absent or not is_known)}
+        if is_known and (unknown := subscription.owed - due - absent - subscription.extras):
+            subscription.extras |= unknown
+            actions.append(Want(url, frozenset(unknown)))
+        subscription.rebase(snapshot)
+        if url == LDS:
+            absent |= subscription.leftover.keys()
+        is_answer = subscription.must_answer and (subscription.is_wildcard or not subscription.owed)  # else the answer is what is owed
+        if not (due or absent or is_answer):
+            return
+        for name in absent:
+            subscription.leftover.pop(name, None)
+        subscription.owed -= due | absent
+        subscription.must_answer = False
+        self._send(subscription, tuple(sorted(due)), tuple(sorted(absent)), now, actions)
+        if url == CDS:
+            self._await_endpoints(due, now)
+        elif url == EDS and self._awaited:
+            self._awaited.update((name, True) for name in due if name in self._awaited)
+
+    def _await_endpoints(self, clusters: set[str], now: float) -> None:
+        expected = clusters & self._snapshot(EDS).entries.keys()
+        if not expected:
+            return
+        self._awaited.update(dict.fromkeys(expected, False))
+        self._awaited_until = now + ENDPOINTS_WAIT_S
+        endpoints = self.subscriptions.get(EDS)
+        if endpoints is not None:
+            endpoints.owed |= {name for name in expected if name in endpoints.subscribed}
+
+    def _remove(self, now: float, actions: list[Action]) -> None:
+        """Everything that routes is as published and acknowledged: starts the grace of what is left over, and removes what is past it."""
+        for subscription in self.subscriptions.values():
+            for name, since in subscription.leftover.items():
+                if since is None:
+                    subscription.leftover[name] = now
+            if subscription.in_flight:
+                continue
+            grace = _grace(subscription.url)
+            past = sorted(name for name, since in subscription.leftover.items() if since is not None and now >= since + grace)
+            if past:
+                for name in past:
+                    del subscription.leftover[name]
+                self._send(subscription, (), tuple(past), now, actions)
+                subscription.is_grace_removal = True
+
+    def _send(self, subscription: Subscription, names: tuple[str, ...], removed: tuple[str, ...], now: float, actions: list[Action]) -> None:
+        nonce = str(self.revision)
+        if subscription.last_nonce.partition(".")[0] == nonce:
+            nonce = f"{nonce}.{int(subscription.last_nonce.partition('.')[2] or 0) + 1}"
+        entries = self._snapshot(subscription.url).entries
+        raw = encode_response(subscription.url, nonce, [entries[name].fragment for name in names], removed)
+        subscription.in_flight = subscription.last_nonce = nonce
+        subscription.in_flight_names, subscription.is_grace_removal = names, False
+        subscription.sent_at = now
+        actions.append(Send(raw, subscription.url, nonce, names, removed))
+
+    def _next_wake(self, is_open: bool) -> float | None:
+        times = [self._awaited_until] if self._awaited and self._awaited_until is not None and not is_open else []
+        for subscription in self.subscriptions.values():
+            if not subscription.in_flight:
+                grace = _grace(subscription.url)
+                times += [since + grace for since in subscription.leftover.values() if since is not None]
+        return min(times, default=None)
+
+
+def _grace(url: str) -> float:
+    """Clusters go first: a client that has lost a cluster gives up its endpoints itself."""
+    return REMOVAL_GRACE_S if url == CDS else 2 * REMOVAL_GRACE_S
