@@ -100,7 +100,8 @@ def proxy_config_in_force(
 
     Source: Istio, EffectiveProxyConfig (a selecting ProxyConfig wins over the annotation).
     """
-    config, findings = mesh.default_config, ()
+    config = mesh.default_config
+    findings: tuple[Finding, ...] = ()
     for item in wide:
         config = _with_kind(config, item)
     if annotation:

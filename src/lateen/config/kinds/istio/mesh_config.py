@@ -275,6 +275,7 @@ class MeshConfig(Spec, frozen=True):
     path_normalization: PathNormalization | None = None
     """None: BASE."""
     default_http_retry_policy: HttpRetry | None = None
+    default_inbound_http_retry_policy: HttpRetry | None = None
     mesh_mtls: MeshTls | None = msgspec.field(default=None, name="meshMTLS")
     tls_defaults: MeshTls | None = None
     default_traffic_policy: DefaultTrafficPolicy | None = None

@@ -1,0 +1,1 @@
+"""Where configuration comes in: files, Kubernetes, memory, facts; and the journal of what came."""
