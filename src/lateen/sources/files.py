@@ -97,22 +97,23 @@ class FileSource:
         """Changes after `load`, for as long as they are asked for. Reading and decoding happen in a thread."""
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            watchers = [tasks.create_task(_watch(folders, wake, recursive)) for folders, recursive in self._watched()]
-            try:
-                while True:
-                    timeout_s = REST_S / 2 if self._resting.is_waiting else RESCAN_S
-                    try:
-                        await asyncio.wait_for(wake.wait(), timeout_s)
-                    except TimeoutError:
-                        pass
-                    wake.clear()
-                    ready, gone = self._resting.seen(self._stamps(), loop.time())
-                    if ready or gone:
-                        yield await asyncio.to_thread(self._taken, ready, gone)
-            finally:
-                for watcher in watchers:
-                    watcher.cancel()
+        # No TaskGroup: a generator may be closed from another task than the one that opened the group.
+        watchers = [asyncio.create_task(_watch(folders, wake, recursive)) for folders, recursive in self._watched()]
+        try:
+            while True:
+                timeout_s = REST_S / 2 if self._resting.is_waiting else RESCAN_S
+                try:
+                    await asyncio.wait_for(wake.wait(), timeout_s)
+                except TimeoutError:
+                    pass
+                wake.clear()
+                ready, gone = self._resting.seen(self._stamps(), loop.time())
+                if ready or gone:
+                    yield await asyncio.to_thread(self._taken, ready, gone)
+        finally:
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
 
     def _taken(self, ready: list[str], gone: list[str]) -> Change:
         for name in gone:
