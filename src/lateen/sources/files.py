@@ -26,6 +26,8 @@ REST_S = 0.02
 """A file is taken when its size and time have been the same for so long: editors write in pieces."""
 RESCAN_S = 5.0
 """Everything is looked at so often whatever the kernel reports: queues overflow, network file systems report nothing."""
+GONE_REST_S = 0.1
+"""A file is gone when it has been missing for so long: editors replace files in two steps."""
 MAX_WAIT_S = 2.0
 """A file that never rests is taken after so long, as it is."""
 Stamp = tuple[int, int, int]
@@ -40,6 +42,7 @@ class Resting:
     taken: dict[str, Stamp | None] = field(default_factory=dict)
     """Stamps of what was taken. None: it could not be read."""
     _moving: dict[str, tuple[Stamp | None, float, float]] = field(default_factory=dict)
+    _missing: dict[str, float] = field(default_factory=dict)
 
     def seen(self, stamps: dict[str, Stamp | None], now: float) -> tuple[list[str], list[str]]:
         """Files to take now, and files that are gone. Times are of one clock, in seconds."""
@@ -56,16 +59,17 @@ class Resting:
                 ready.append(name)
                 self.taken[name] = stamp
                 del self._moving[name]
-        gone = [name for name in self.taken if name not in stamps]
+        self._missing = {name: self._missing.get(name, now) for name in self.taken if name not in stamps}
+        gone = [name for name, since in self._missing.items() if now - since >= GONE_REST_S]
         for name in gone:
-            del self.taken[name]
+            del self.taken[name], self._missing[name]
         self._moving = {name: state for name, state in self._moving.items() if name in stamps}
         return ready, gone
 
     @property
     def is_waiting(self) -> bool:
-        """Whether some file has not come to rest."""
-        return bool(self._moving)
+        """Whether some file has not come to rest, or is missing and not yet given up."""
+        return bool(self._moving or self._missing)
 
 
 class FileSource:
@@ -123,7 +127,7 @@ class FileSource:
         return self._set.take()
 
     def _stamps(self) -> dict[str, Stamp | None]:
-        """Every file there is now, with its stamp, in the order given. A path named by the user and missing counts as unreadable."""
+        """Every file there is now, with its stamp, in the order given. A path named by the user that never was there counts as unreadable."""
         found: dict[str, Stamp | None] = {}
         for index, path in enumerate(self._paths):
             if path == STDIN:
@@ -132,7 +136,10 @@ class FileSource:
             for name in names:
                 if os.path.realpath(name) in self._exclude or name in found:
                     continue
-                found[name] = _stamp(name)
+                stamp = _stamp(name)
+                if stamp is None and self._resting.taken.get(name) is not None:
+                    continue
+                found[name] = stamp
                 self._rank[name] = (index, name)
         return found
 
