@@ -233,6 +233,10 @@ class Db:
                 wrong.append((source, args))
         return tuple(wrong)
 
+    def touched(self) -> tuple[Root, ...]:
+        """The held queries that ran since the last publish: their results may be new. Costs what ran."""
+        return tuple((node.source, node.args) for node in self._touched if node.roots)
+
     def roots(self) -> tuple[Root, ...]:
         """All held queries."""
         return tuple((source, args) for source, table in self._memos.items() for args, node in table.items() if node.roots)

@@ -3,7 +3,7 @@
 Called by `serve` (for a connection) and `insight` (for a simulated proxy); every query of `plan` and `xds` takes a View and never a Proxy.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 
 from lateen.incremental import Db
@@ -66,6 +66,13 @@ class View:
     addresses: tuple[str, ...] = ()
     node_name: str = ""
     metadata: Labels = ()
+
+    def __hash__(self) -> int:
+        """Computed once: every query takes a view, so it is looked up far more often than made."""
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = hash(tuple(getattr(self, one.name) for one in fields(self)))
+        return found
 
     @property
     def is_router(self) -> bool:
