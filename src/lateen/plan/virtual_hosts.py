@@ -1,0 +1,246 @@
+"""The route configurations of sidecars: which virtual hosts there are, with which domains, and what decides each. Called by `xds.routes`.
+
+A layout (names, domains, owners) is computed apart from the routes in it, so that a change of routes re-runs one virtual host and joins bytes.
+Source: Istio, outbound route configurations and virtual hosts of sidecars.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from lateen.base.names import MESH_GATEWAY, PASSTHROUGH, ObjectRef, outbound_cluster, virtual_host_name
+from lateen.incremental import Db, index, query
+from lateen.mesh.destination_rules import rule_labels
+from lateen.mesh.hosts import is_within, specificity
+from lateen.mesh.model import Port, Protocol, Resolution, Service
+from lateen.mesh.view import View
+from lateen.mesh.virtual_services import Heading, imported_claims, source_label_keys
+from lateen.mesh.visibility import EgressListener, Scope, scope, scoped_listeners, scoped_policy
+from lateen.plan.destinations import Caller, tcp_cluster
+from lateen.plan.domains import Audience, service_domains, with_port
+from lateen.plan.http_routes import default_route, http_routes
+from lateen.plan.route import Forward, Respond, Route, RouteMatch, Target, VirtualHost
+
+HTTP_PROXY = "http_proxy"
+HACK_PORT = 80
+"""Where VirtualServices for hosts that no service has still count. Source: Istio."""
+ALLOW_ANY, BLOCK_ALL = "allow_any", "block_all"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One virtual host of a layout. `origin`: the VirtualService whose routes it has; None: the service's own route. `host`, `port`: of the service."""
+
+    name: str
+    domains: tuple[str, ...]
+    host: str
+    port: int
+    origin: ObjectRef | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The virtual hosts of a route configuration, sorted by name. `port`: the listener's, 0 for an HTTP proxy or a socket.
+    `has_catch_all`: any other Host has its own."""
+
+    port: int
+    entries: tuple[Entry, ...]
+    has_catch_all: bool
+
+
+def audience(db: Db, view: View) -> Audience:
+    """What of a sidecar's view its routes depend on."""
+    wanted = source_label_keys(db)
+    labels = {pair for pair in view.labels if pair[0] in wanted} | set(rule_labels(db, view.namespace, view.labels))
+    takes_auto = dict(view.metadata).get("DNS_CAPTURE") == "true"
+    return Audience(scope(db, view), tuple(sorted(labels)), view.dns_domain, view.has_ipv4, view.has_ipv6, takes_auto)
+
+
+def caller(to: Audience, port: int) -> Caller:
+    """The audience at one of its listeners."""
+    return Caller(to.eyes, to.labels, MESH_GATEWAY, port)
+
+
+def listener_port(route_name: str) -> int:
+    """The port a sidecar's route configuration is for; 0: an HTTP proxy or a socket."""
+    text = route_name.rpartition(":")[2]
+    return int(text) if text.isdigit() and not route_name.startswith(("/", "@")) else 0
+
+
+def egress_listener(db: Db, eyes: Scope, port: int, bind: str) -> EgressListener | None:
+    """The way out that a route configuration belongs to: that of its port or socket, else the one for everything."""
+    for one in scoped_listeners(db, eyes):
+        if one.port is None or (one.port.number == port and (port or one.bind == bind)):
+            return one
+    return None
+
+
+@query
+def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
+    """The virtual hosts of one route configuration; None: no listener of theirs could name it."""
+    port = listener_port(route_name)
+    way = egress_listener(db, to.eyes, port, route_name)
+    if way is None:
+        return None
+    if way.port is not None and way.port.protocol is Protocol.HTTP_PROXY:
+        port = 0
+    host = route_name.rpartition(":")[0] if port else ""
+    services = _at_port(way.services, port)
+    claims = imported_claims(db, to.eyes.namespace, way.hosts)
+    if host:
+        services = {name: service for name, service in services.items() if name == host}
+        claims = tuple(heading for heading in claims if any(is_within(host, one) for one in heading.hosts))
+    entries = _entries(db, to, port, services, claims)
+    if not host:
+        return Layout(port, tuple(sorted(entries, key=lambda entry: entry.name)), True)
+    own = next((entry for entry in entries if entry.host == host), None)
+    return Layout(port, (replace(own, domains=("*",)),), False) if own else None
+
+
+def _at_port(services: Iterable[Service], port: int) -> dict[str, Service]:
+    """Hostname → service with that port alone; port 0: with all."""
+    found: dict[str, Service] = {}
+    for service in services:
+        if port == 0:
+            found[service.hostname] = service
+        elif (own := service.port(port)) is not None:
+            found[service.hostname] = service if len(service.ports) == 1 else replace(service, ports=(own,))
+    return found
+
+
+def _is_routed(port: Port) -> bool:
+    return port.protocol.is_http or port.protocol.is_detected
+
+
+def _owner(host: str, exact: Mapping[str, Heading], wild: tuple[tuple[str, Heading], ...]) -> Heading | None:
+    """The VirtualService that a service belongs to: by its exact name, else by the longest wildcard; of equals the first."""
+    return exact.get(host) or next((heading for pattern, heading in wild if is_within(host, pattern)), None)
+
+
+class _Names:
+    """Names and domains taken so far, in order of precedence. Local to one query run."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._known = set(services)
+        self._names: set[str] = set()
+        self._domains: set[str] = set()
+
+    def entry(self, host: str, port: int, domains: tuple[tuple[str, ...], frozenset[str]], origin: ObjectRef | None) -> Entry | None:
+        """A virtual host with the domains that are still free; None: nothing is left."""
+        name = virtual_host_name(host, port)
+        if name in self._names:
+            return None
+        self._names.add(name)
+        kept = []
+        for domain in domains[0]:
+            taken = domain.lower() in self._domains or (domain in domains[1] and domain in self._known)
+            if not taken:
+                self._domains.add(domain.lower())
+                kept.append(domain)
+        return Entry(name, tuple(kept), host, port, origin) if kept else None
+
+
+def _entries(db: Db, to: Audience, port: int, services: Mapping[str, Service], claims: tuple[Heading, ...]) -> list[Entry]:
+    names = _Names(services)
+    owned: set[str] = set()
+    found: list[Entry | None] = []
+    exact: dict[str, Heading] = {}
+    wild: dict[str, Heading] = {}
+    for heading in claims:
+        for host in heading.hosts:
+            (wild if host.startswith("*") else exact).setdefault(host, heading)
+    ranked = tuple(sorted(wild.items(), key=lambda item: specificity(item[0])))
+    owners = {host: owner for host in services if (owner := _owner(host, exact, ranked))} if ranked else {}
+    for heading in claims:
+        members, extra = _members(heading, services, owners)
+        ports = {one.number: None for service in members for one in service.ports if _is_routed(one)}
+        if not ports and port == HACK_PORT:
+            ports = {HACK_PORT: None}
+        if not ports or not applies(db, heading.origin, caller(to, port)):
+            continue
+        for number in ports:
+            found += [names.entry(host, number, _domains((host,), port, number), heading.origin) for host in extra]
+            for service in members:
+                if any(one.number == number and _is_routed(one) for one in service.ports):
+                    owned.add(service.hostname)
+                    found.append(names.entry(service.hostname, number, _service_domains(service, to, port, number), heading.origin))
+    for service in services.values():
+        if service.hostname not in owned and service.resolution is not Resolution.ALIAS:
+            own = [one.number for one in service.ports if _is_routed(one)]
+            found += [names.entry(service.hostname, number, _service_domains(service, to, port, number), None) for number in own]
+    return [entry for entry in found if entry is not None]
+
+
+def _members(heading: Heading, services: Mapping[str, Service], owners: Mapping[str, Heading]) -> tuple[list[Service], list[str]]:
+    """The services a VirtualService is for, and its hosts that no service has."""
+    members: dict[str, Service] = {}
+    extra = []
+    for host in heading.hosts:
+        if not host.startswith("*"):
+            if host in services:
+                members[host] = services[host]
+            else:
+                extra.append(host)
+            continue
+        covered = [service for name, service in services.items() if is_within(name, host)]
+        members |= {service.hostname: service for service in covered if owners.get(service.hostname) is heading}
+        if not covered:
+            extra.append(host)
+    return list(members.values()), extra
+
+
+def _domains(domains: tuple[str, ...], listener: int, port: int) -> tuple[tuple[str, ...], frozenset[str]]:
+    """With ports where the listener does not ignore them; without them there only for port 80."""
+    if listener:
+        return domains, frozenset()
+    forms = with_port(domains, port)
+    return (forms if port == HACK_PORT else forms[1::2]), frozenset()
+
+
+def _service_domains(service: Service, to: Audience, listener: int, port: int) -> tuple[tuple[str, ...], frozenset[str]]:
+    domains, extra = service_domains(service, to)
+    return (domains, extra) if listener else (_domains(domains, listener, port)[0], extra)
+
+
+@query
+def applies(db: Db, origin: ObjectRef, at: Caller) -> bool:
+    """Whether a VirtualService has any route for the caller; without one it counts as not there."""
+    return bool(http_routes(db, origin, at))
+
+
+@query
+def virtual_host(db: Db, to: Audience, entry: Entry, port: int) -> VirtualHost:
+    """One virtual host of a layout with its routes. `port`: the listener's."""
+    at = caller(to, port)
+    if entry.origin is not None:
+        return VirtualHost(entry.name, entry.domains, http_routes(db, entry.origin, at))
+    return VirtualHost(entry.name, entry.domains, (default_route(db, entry.host, entry.port, at),))
+
+
+@query
+def catch_all(db: Db, eyes: Scope) -> VirtualHost:
+    """What happens to any other Host: it is let through, or answered with 502. Source: Istio outboundTrafficPolicy."""
+    policy = scoped_policy(db, eyes)
+    if not policy.is_open and policy.proxy is None:
+        return VirtualHost(BLOCK_ALL, ("*",), (Route(BLOCK_ALL, RouteMatch(), Respond(502)),))
+    cluster = PASSTHROUGH
+    if policy.proxy is not None:
+        host, port = tcp_cluster(db, Caller(eyes, (), MESH_GATEWAY, 0), policy.proxy)
+        cluster = outbound_cluster(port, policy.proxy.subset, host)
+    return VirtualHost(ALLOW_ANY, ("*",), (Route(ALLOW_ANY, RouteMatch(), Forward((Target(cluster),))),))
+
+
+@index
+def routed_ports(db: Db, eyes: Scope) -> Mapping[str, None]:
+    """The names that a scope's services could give to route configurations: ports that speak HTTP, and `host:port` where the protocol is detected."""
+    found: dict[str, None] = {}
+    for way in scoped_listeners(db, eyes):
+        for service in way.services:
+            for port in service.ports:
+                if port.protocol.is_http:
+                    found[str(port.number)] = None
+                elif port.protocol.is_detected:
+                    found[f"{service.hostname}:{port.number}"] = None
+                    found[str(port.number)] = None
+        if way.port is not None and way.port.protocol.is_http:
+            found[str(way.port.number) if way.port.number else way.bind] = None
+    return found

@@ -1,0 +1,104 @@
+"""Route configurations (RDS): one resource per name, put together from virtual hosts that are bytes already. Called by `xds.resources`.
+
+A virtual host is serialized by a query of its own and joined at the boundary of a repeated field, so that a change of one costs one virtual host and a join.
+Source: Envoy config.route.v3.RouteConfiguration.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lateen.base.names import ObjectRef
+from lateen.incremental import Db, query
+from lateen.mesh.gateways import http_route_names
+from lateen.mesh.view import View
+from lateen.mesh.visibility import Scope, scope
+from lateen.plan.domains import Audience
+from lateen.plan.gateway_routes import GatewayEntry, gateway_layout, gateway_virtual_host
+from lateen.plan.route import VirtualHost
+from lateen.plan.virtual_hosts import Entry, audience, catch_all, layout, routed_ports, virtual_host
+from lateen.wire.pb.envoy.config.route.v3 import route_pb2
+from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.route_bytes import virtual_host_message
+
+MAX_DIRECT_RESPONSE_BYTES = 1024 * 1024
+_VIRTUAL_HOSTS_TAG = b"\x12"
+"""Field 2 of RouteConfiguration, length-delimited."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One virtual host as a field of a route configuration."""
+
+    body: bytes
+    origins: frozenset[ObjectRef] = frozenset()
+
+
+def _length(size: int) -> bytes:
+    """A protobuf varint."""
+    out = bytearray()
+    while size > 0x7F:
+        out.append(size & 0x7F | 0x80)
+        size >>= 7
+    out.append(size)
+    return bytes(out)
+
+
+def _piece(host: VirtualHost) -> Piece:
+    body = virtual_host_message(host).SerializeToString(deterministic=True)
+    return Piece(_VIRTUAL_HOSTS_TAG + _length(len(body)) + body, host.origins)
+
+
+@query
+def sidecar_piece(db: Db, to: Audience, entry: Entry, port: int) -> Piece:
+    """One virtual host of a sidecar. `port`: the listener's."""
+    return _piece(virtual_host(db, to, entry, port))
+
+
+@query
+def catch_all_piece(db: Db, eyes: Scope) -> Piece:
+    """What takes any other Host at a sidecar."""
+    return _piece(catch_all(db, eyes))
+
+
+@query
+def gateway_piece(db: Db, entry: GatewayEntry) -> Piece:
+    """One virtual host of a gateway."""
+    return _piece(gateway_virtual_host(db, entry))
+
+
+def _joined(name: str, ignores_port: bool, pieces: Iterable[Piece]) -> Resource:
+    message = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=ignores_port)
+    message.validate_clusters.value = False
+    message.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE_BYTES
+    pieces = tuple(pieces)
+    body = b"".join((message.SerializeToString(deterministic=True), *(piece.body for piece in pieces)))
+    return Resource(ResourceType.ROUTE, name, body, frozenset().union(*(piece.origins for piece in pieces)))
+
+
+@query
+def _sidecar_configuration(db: Db, to: Audience, name: str) -> Resource | None:
+    found = layout(db, to, name)
+    if found is None:
+        return None
+    pieces = [sidecar_piece(db, to, entry, found.port) for entry in found.entries]
+    if found.has_catch_all:
+        pieces.append(catch_all_piece(db, to.eyes))
+    return _joined(name, found.port != 0, pieces)
+
+
+@query
+def _gateway_configuration(db: Db, entries: tuple[GatewayEntry, ...], name: str) -> Resource:
+    return _joined(name, True, (gateway_piece(db, entry) for entry in entries))
+
+
+def route_resource(db: Db, view: View, name: str) -> Resource | None:
+    """A route configuration by name, as a view gets it; None: none of its listeners could name it."""
+    if not view.is_router:
+        return _sidecar_configuration(db, audience(db, view), name)
+    entries = gateway_layout(db, view, name)
+    return _gateway_configuration(db, entries, name) if entries is not None else None
+
+
+def route_names(db: Db, view: View) -> frozenset[str]:
+    """The names of all route configurations that a view's listeners could ask for."""
+    return frozenset(http_route_names(db, view) if view.is_router else routed_ports.whole(db, scope(db, view)))
