@@ -1,7 +1,8 @@
 """VirtualServices as they count: names in full, delegates in place, visible where exported; the oldest first.
 
 Called by `plan` for routes, by `mesh.visibility` for what they send to. Which of several wins a host is decided in `plan.virtual_hosts` (sidecars) and
-`plan.gateway_routes`. A change of routes re-runs the one effective service and a scan of headings with an equal result; who claims which host is computed from headings alone.
+`plan.gateway_routes`. A change of routes re-runs the one effective service and a scan of headings with an equal result; who claims which host is computed
+from headings alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -235,11 +236,14 @@ def _routes(service: VirtualService) -> tuple[HttpRoute | TlsRoute | TcpRoute, .
 
 def destinations(service: EffectiveVirtualService) -> Iterator[tuple[str, int]]:
     """(host, port) of all it sends or mirrors to; port 0: not said."""
+    targets: list[Destination | None] = []
     for http in service.http:
-        targets = (*(target.destination for target in http.route), http.mirror, *(mirror.destination for mirror in http.mirrors))
-        yield from ((target.host, target.port.number if target.port else 0) for target in targets if target)
-    for route in (*service.tls, *service.tcp):
-        yield from ((to.destination.host, to.destination.port.number if to.destination.port else 0) for to in route.route if to.destination)
+        targets += (*(target.destination for target in http.route), http.mirror, *(mirror.destination for mirror in http.mirrors))
+    for tls in service.tls:
+        targets += (target.destination for target in tls.route)
+    for tcp in service.tcp:
+        targets += (target.destination for target in tcp.route)
+    return ((target.host, target.port.number if target.port else 0) for target in targets if target)
 
 
 @query

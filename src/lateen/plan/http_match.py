@@ -60,7 +60,7 @@ def route_match(written: HttpMatch | None, *, by_segments: bool = False) -> Rout
 
 def patterns(match: RouteMatch) -> tuple[str, ...]:
     """All regular expressions in it."""
-    texts = (match.path, *(one.match for one in (*match.headers, *match.query, *match.claims)))
+    texts = (match.path, *(one.match for one in match.headers), *(one.match for one in match.query), *(one.match for one in match.claims))
     return tuple(text.value for text in texts if text.form is Form.REGEX)
 
 
