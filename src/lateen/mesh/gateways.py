@@ -119,12 +119,6 @@ def gateways_for(db: Db, labels: Labels) -> tuple[Gateway, ...]:
     return tuple(gateway for selector, gateway in _selectors(db) if selects(selector, labels))
 
 
-@query
-def selector_keys(db: Db) -> frozenset[str]:
-    """The label keys that Gateways select workloads by, whatever namespace."""
-    return frozenset(key for selector, _ in _selectors(db) for key, _ in selector)
-
-
 def _home_and_host(written: str, namespace: str) -> tuple[str, str]:
     home, _, host = written.rpartition("/")
     return (namespace if home == "." else home or "*", host)

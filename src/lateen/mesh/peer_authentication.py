@@ -3,12 +3,10 @@
 Called by `plan` (inbound chains), by the rules of clusters (whether a client may speak mutual TLS) and by findings. Writes nothing, knows no Envoy.
 """
 
-from collections.abc import Mapping
-
 from lateen.base.findings import Finding, Severity
 from lateen.config.kinds.istio.peer_authentication import MutualTls, MutualTlsMode, PeerAuthentication
 from lateen.config.store import everywhere, in_namespace, ref, root_namespace
-from lateen.incremental import Db, index, query
+from lateen.incremental import Db, query
 from lateen.mesh.model import Labels, MtlsMode, label_pairs, selects
 
 _MODES = {MutualTlsMode.DISABLE: MtlsMode.DISABLE, MutualTlsMode.PERMISSIVE: MtlsMode.PERMISSIVE, MutualTlsMode.STRICT: MtlsMode.STRICT}
@@ -64,15 +62,6 @@ def port_modes(db: Db, namespace: str, labels: Labels) -> tuple[tuple[int, MtlsM
     policy = workload_policy(db, namespace, labels)
     ports = sorted(int(port) for port in policy.spec.port_level_mtls if port.isdigit()) if policy else []
     return tuple((port, mtls_mode(db, namespace, labels, port)) for port in ports)
-
-
-@index
-def selector_keys(db: Db) -> Mapping[str, frozenset[str]]:
-    """Namespace → the label keys that its policies select workloads by."""
-    keys: dict[str, set[str]] = {}
-    for policy in everywhere(db, PeerAuthentication):
-        keys.setdefault(policy.namespace, set()).update(key for key, _ in _selector(policy))
-    return {namespace: frozenset(found) for namespace, found in keys.items()}
 
 
 @query

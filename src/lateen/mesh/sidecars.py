@@ -3,13 +3,11 @@
 Source: Istio Sidecar: one with a matching workloadSelector, else the namespace's own without, else the root namespace's without; the oldest of each.
 """
 
-from collections.abc import Mapping
-
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.sidecar import Sidecar
 from lateen.config.store import everywhere, in_namespace, one, ref, root_namespace
-from lateen.incremental import Db, index, query
+from lateen.incremental import Db, query
 from lateen.mesh.model import Labels, label_pairs, selects
 
 
@@ -35,15 +33,6 @@ def sidecar_name(db: Db, namespace: str, labels: Labels) -> ObjectRef | None:
 def sidecar_at(db: Db, name: ObjectRef | None) -> Sidecar | None:
     """The object of that name."""
     return one(db, Sidecar, name.namespace, name.name) if name else None
-
-
-@index
-def selector_keys(db: Db) -> Mapping[str, frozenset[str]]:
-    """Namespace → the label keys that its Sidecars select workloads by."""
-    keys: dict[str, set[str]] = {}
-    for sidecar in everywhere(db, Sidecar):
-        keys.setdefault(sidecar.namespace, set()).update(key for key, _ in _selector(sidecar))
-    return {namespace: frozenset(found) for namespace, found in keys.items()}
 
 
 @query

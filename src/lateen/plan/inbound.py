@@ -79,7 +79,7 @@ def _speaks(protocol: Protocol) -> str:
     return _Speaks.DETECTED if protocol.is_detected else _Speaks.TCP
 
 
-def _chains(db: Db, port: InboundPort, cluster: str, mode: MtlsMode, name: str, at: int) -> Iterator[Chain]:
+def port_chains(db: Db, port: InboundPort, cluster: str, mode: MtlsMode, name: str, at: int) -> Iterator[Chain]:
     """The chains of one port. `at`: the destination port they take; 0: any."""
     number = port.service_port if port.host else port.port
     operation = f"{port.host}:{port.service_port}/*" if port.host else f":{number}/*"
@@ -98,7 +98,7 @@ def _chains(db: Db, port: InboundPort, cluster: str, mode: MtlsMode, name: str, 
 
 @query
 def _port_chains(db: Db, port: InboundPort, mode: MtlsMode) -> tuple[Chain, ...]:
-    return tuple(_chains(db, port, inbound_cluster(port.port), mode, f"0.0.0.0_{port.port}", port.port))
+    return tuple(port_chains(db, port, inbound_cluster(port.port), mode, f"0.0.0.0_{port.port}", port.port))
 
 
 @query
@@ -109,7 +109,7 @@ def _passthrough_chains(db: Db, mode: MtlsMode, number: int) -> tuple[Chain, ...
     cluster = INBOUND_PASSTHROUGH if mode_said is not InboundMode.LOCALHOST else INBOUND_PASSTHROUGH
     nowhere = InboundPort(number, Protocol.UNSUPPORTED)
     chains = []
-    for chain in _chains(db, nowhere, cluster, mode, CATCH_ALL, number):
+    for chain in port_chains(db, nowhere, cluster, mode, CATCH_ALL, number):
         named = f"{CATCH_ALL}-catchall-http" if isinstance(chain.does, Http) else CATCH_ALL
         does = chain.does
         if isinstance(does, Http):

@@ -1,0 +1,73 @@
+"""Listeners of a sidecar that Envoy opens itself: Sidecar ingress listeners that are not captured, and HTTP proxies. Called by `plan.listeners`."""
+
+from collections.abc import Iterator, Mapping
+
+from lateen.base.names import inbound_cluster, listener_name
+from lateen.config.store import mesh_field
+from lateen.incremental import Db, index
+from lateen.mesh.inbound import InboundPort, inbound_ports
+from lateen.mesh.model import Protocol
+from lateen.mesh.peer_authentication import mtls_mode
+from lateen.mesh.view import View
+from lateen.mesh.visibility import egress_listeners
+from lateen.plan.inbound import port_chains
+from lateen.plan.intercept import is_captured, local_address, wildcards
+from lateen.plan.listener import Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
+from lateen.plan.outbound import HTTP_PROXY_ROUTE
+
+
+@index
+def _bound(db: Db, view: View) -> Mapping[str, Listener]:
+    found: dict[str, Listener] = {}
+    for listener in (*_ingress(db, view), *_proxies(db, view)):
+        found.setdefault(listener.name, listener)
+    return found
+
+
+def bound_names(db: Db, view: View) -> tuple[str, ...]:
+    """The names of the listeners that Envoy opens itself."""
+    return tuple(_bound.whole(db, view))
+
+
+def bound_listener(db: Db, view: View, name: str) -> Listener | None:
+    """One of them by name."""
+    return _bound.at(db, name, view)
+
+
+def _ingress(db: Db, view: View) -> Iterator[Listener]:
+    for port in inbound_ports(db, view):
+        if port.is_bound or not is_captured(view):
+            yield _ingress_listener(db, view, port)
+
+
+def _ingress_listener(db: Db, view: View, port: InboundPort) -> Listener:
+    addresses = (port.bind,) if port.bind else view.addresses[:1] or wildcards(view)
+    mode = mtls_mode(db, view.namespace, view.labels, port.port)
+    chains = unique_chains(list(port_chains(db, port, inbound_cluster(port.port), mode, f"{addresses[0]}_{port.port}", 0)))
+    return Listener(
+        listener_name(addresses[0], port.port),
+        addresses,
+        port.port,
+        Direction.INBOUND,
+        chains,
+        inspects_tls=any(chain.match.transport for chain in chains),
+        inspects_http=port.protocol.is_detected,
+        origins=frozenset((port.origin,) if port.origin else ()),
+    )
+
+
+def _proxies(db: Db, view: View) -> Iterator[Listener]:
+    """HTTP proxies: the mesh's `proxyHttpPort`, and egress listeners of protocol HTTP_PROXY. Source: Istio MeshConfig.proxyHttpPort."""
+    if view.is_router:
+        return
+    for egress in egress_listeners(db, view):
+        if egress.port is not None and egress.port.protocol is Protocol.HTTP_PROXY:
+            yield _proxy(db, view, egress.bind or local_address(view), egress.port.number)
+    port = mesh_field(db, "proxy_http_port")
+    if isinstance(port, int) and port > 0:
+        yield _proxy(db, view, local_address(view), port)
+
+
+def _proxy(db: Db, view: View, address: str, port: int) -> Listener:
+    does = Http(HTTP_PROXY_ROUTE, Role.CLIENT, HTTP_PROXY_ROUTE, is_proxy=True)
+    return Listener(listener_name(address, port), (address,), port, Direction.OUTBOUND, (Chain(ChainMatch(), does),))

@@ -1,0 +1,34 @@
+"""The TCP proxy filter. Called by `xds.listeners`. Envoy: TcpProxy; Istio: TCP routes, connection pools, tunnels."""
+
+from lateen.plan.access_logs import AccessLog
+from lateen.plan.listener import Tcp
+from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2
+from lateen.wire.pb.envoy.extensions.filters.network.sni_cluster.v3 import sni_cluster_pb2
+from lateen.wire.pb.envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from lateen.wire.pb.envoy.type.v3 import hash_policy_pb2
+from lateen.xds.any import duration, packed
+from lateen.xds.filters.access_log import access_logs
+
+
+def tcp_filters(tcp: Tcp, log: AccessLog | None) -> list[listener_components_pb2.Filter]:
+    """The network filters of a chain that forwards bytes."""
+    message = tcp_proxy_pb2.TcpProxy(stat_prefix=tcp.stat_prefix or "tcp", access_log=access_logs(log))
+    if len(tcp.targets) == 1:
+        message.cluster = tcp.targets[0].cluster
+    for target in tcp.targets if len(tcp.targets) > 1 else ():
+        message.weighted_clusters.clusters.add(name=target.cluster, weight=target.weight)
+    if tcp.idle_timeout_s is not None:
+        message.idle_timeout.CopyFrom(duration(tcp.idle_timeout_s))
+    if tcp.max_duration_s is not None:
+        message.max_downstream_connection_duration.CopyFrom(duration(tcp.max_duration_s))
+    if tcp.is_hashed_by_source:
+        message.hash_policy.add(source_ip=hash_policy_pb2.HashPolicy.SourceIp())
+    if tcp.tunnel is not None:
+        message.tunneling_config.hostname = tcp.tunnel.host
+        message.tunneling_config.use_post = tcp.tunnel.method == "POST"
+    filters = []
+    if tcp.takes_server_name:
+        message.cluster = "unused"
+        filters.append(listener_components_pb2.Filter(name="envoy.filters.network.sni_cluster", typed_config=packed(sni_cluster_pb2.SniCluster())))
+    filters.append(listener_components_pb2.Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(message)))
+    return filters

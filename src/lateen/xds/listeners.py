@@ -1,0 +1,149 @@
+"""Listeners as Envoy messages. Called by `xds.resources`; what they are is planned in `plan.listeners`, filters are in `xds.filters`."""
+
+from lateen.base.names import ObjectRef
+from lateen.config.store import mesh_field
+from lateen.incremental import Db, query
+from lateen.mesh.proxy_settings import proxy_config
+from lateen.mesh.view import View
+from lateen.plan.access_logs import AccessLog, access_log
+from lateen.plan.http_settings import HttpSettings, settings_for
+from lateen.plan.listener import Chain, Direction, Http, Listener, Role
+from lateen.plan.listeners import listener, listener_names as planned_names
+from lateen.wire.pb.envoy.config.core.v3 import address_pb2, base_pb2
+from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from lateen.wire.pb.envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from lateen.wire.pb.envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from lateen.wire.pb.envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
+from lateen.wire.pb.envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from lateen.xds.any import duration, packed
+from lateen.xds.filters.access_log import refused_connection_logs
+from lateen.xds.filters.hcm import hcm_filter
+from lateen.xds.filters.tcp_proxy import tcp_filters
+from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.server_tls import downstream_tls
+
+DETECTION_TIMEOUT_S = 0.2
+"""How long a detected port waits for the client's first bytes before it is TCP. Ours: Istio waits for ever, so server-first protocols hang there."""
+_HANDSHAKE_TIMEOUT_S = 15.0
+_Predicate = listener_components_pb2.ListenerFilterChainMatchPredicate
+
+
+def listener_names(db: Db, view: View) -> frozenset[str]:
+    """The names of all listeners of a view."""
+    return planned_names(db, view)
+
+
+@query
+def listener_resource(db: Db, view: View, name: str) -> Resource | None:
+    """One listener of a view; None: it has none of that name."""
+    plan = listener(db, view, name)
+    if plan is None:
+        return None
+    roles = {chain.does.role for chain in _all_chains(plan) if isinstance(chain.does, Http)}
+    settings = {role: settings_for(db, view, role) for role in sorted(roles, key=lambda role: role.value)}
+    message = _message(plan, settings, access_log(db))
+    _apply_limits(db, view, plan, message)
+    return Resource(ResourceType.LISTENER, name, message.SerializeToString(deterministic=True), _origins(plan))
+
+
+def _origins(plan: Listener) -> frozenset[ObjectRef]:
+    return plan.origins | {chain.origin for chain in _all_chains(plan) if chain.origin}
+
+
+def _all_chains(plan: Listener) -> tuple[Chain, ...]:
+    return (*plan.chains, plan.fallback) if plan.fallback else plan.chains
+
+
+def _address(text: str, port: int) -> address_pb2.Address:
+    if port == 0:
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=text.removeprefix("unix://")))
+    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=text, port_value=port))
+
+
+def _message(plan: Listener, settings: dict[Role, HttpSettings], log: AccessLog | None) -> listener_pb2.Listener:
+    message = listener_pb2.Listener(
+        name=plan.name,
+        address=_address(plan.addresses[0], plan.port),
+        additional_addresses=[listener_pb2.AdditionalAddress(address=_address(other, plan.port)) for other in plan.addresses[1:]],
+        traffic_direction=base_pb2.INBOUND if plan.direction is Direction.INBOUND else base_pb2.OUTBOUND,
+        filter_chains=[_chain(chain, settings, log) for chain in plan.chains],
+        listener_filters=_listener_filters(plan),
+        access_log=refused_connection_logs(log),
+    )
+    if plan.fallback is not None:
+        message.default_filter_chain.CopyFrom(_chain(plan.fallback, settings, log))
+    if not plan.is_bound:
+        message.bind_to_port.value = False
+    if plan.is_capture_all:
+        message.use_original_dst.value = True
+    return message
+
+
+def _apply_limits(db: Db, view: View, plan: Listener, message: listener_pb2.Listener) -> None:
+    """How long detection waits, and the sizes that the ProxyConfig gives."""
+    said = mesh_field(db, "protocol_detection_timeout")
+    if plan.inspects_http or plan.inspects_tls:
+        waits = plan.detection_timeout_s if plan.detection_timeout_s is not None else DETECTION_TIMEOUT_S
+        seconds = float(said) if isinstance(said, float) else waits
+        message.listener_filters_timeout.CopyFrom(duration(seconds))
+        message.continue_on_listener_filters_timeout = seconds > 0
+    connections = proxy_config(db, view).connection_settings
+    if connections and connections.listener_per_connection_buffer_limit_bytes is not None:
+        message.per_connection_buffer_limit_bytes.value = connections.listener_per_connection_buffer_limit_bytes
+
+
+def _listener_filters(plan: Listener) -> list[listener_components_pb2.ListenerFilter]:
+    """In order: the original destination, the PROXY header, then what looks at the first bytes."""
+    filters = []
+    one = listener_components_pb2.ListenerFilter
+    if plan.keeps_original_destination:
+        filters.append(one(name="envoy.filters.listener.original_dst", typed_config=packed(original_dst_pb2.OriginalDst())))
+    if plan.takes_proxy_protocol:
+        filters.append(one(name="envoy.filters.listener.proxy_protocol", typed_config=packed(proxy_protocol_pb2.ProxyProtocol())))
+    if plan.inspects_tls:
+        tls = one(name="envoy.filters.listener.tls_inspector", typed_config=packed(tls_inspector_pb2.TlsInspector()))
+        filters.append(_unless(tls, plan.tls_free_ports))
+    if plan.inspects_http:
+        http = one(name="envoy.filters.listener.http_inspector", typed_config=packed(http_inspector_pb2.HttpInspector()))
+        filters.append(_unless(http, plan.http_free_ports))
+    return filters
+
+
+def _unless(filter_: listener_components_pb2.ListenerFilter, ports: tuple[int, ...]) -> listener_components_pb2.ListenerFilter:
+    """The filter, off at some destination ports."""
+    rules = []
+    for port in ports:
+        rule = _Predicate()
+        rule.destination_port_range.start, rule.destination_port_range.end = port, port + 1
+        rules.append(rule)
+    if len(rules) == 1:
+        filter_.filter_disabled.CopyFrom(rules[0])
+    elif rules:
+        filter_.filter_disabled.or_match.rules.extend(rules)
+    return filter_
+
+
+def _chain(plan: Chain, settings: dict[Role, HttpSettings], log: AccessLog | None) -> listener_components_pb2.FilterChain:
+    filters = [hcm_filter(plan.does, settings[plan.does.role], log)] if isinstance(plan.does, Http) else tcp_filters(plan.does, log)
+    message = listener_components_pb2.FilterChain(name=plan.name, filters=filters)
+    match = plan.match
+    if match.port:
+        message.filter_chain_match.destination_port.value = match.port
+    message.filter_chain_match.transport_protocol = match.transport
+    message.filter_chain_match.application_protocols.extend(match.protocols)
+    message.filter_chain_match.server_names.extend(match.server_names)
+    message.filter_chain_match.prefix_ranges.extend(_range(text) for text in match.destinations)
+    message.filter_chain_match.source_prefix_ranges.extend(_range(text) for text in match.sources)
+    if message.filter_chain_match.ByteSize() == 0:
+        message.ClearField("filter_chain_match")
+    if plan.tls is not None:
+        message.transport_socket.CopyFrom(downstream_tls(plan.tls))
+        message.transport_socket_connect_timeout.CopyFrom(duration(_HANDSHAKE_TIMEOUT_S))
+    return message
+
+
+def _range(text: str) -> address_pb2.CidrRange:
+    address, _, length = text.partition("/")
+    cidr = address_pb2.CidrRange(address_prefix=address)
+    cidr.prefix_len.value = int(length) if length else 128 if ":" in address else 32
+    return cidr
