@@ -1,4 +1,7 @@
-"""Envoy's admin socket, as far as the node and the command line need it. Asks over the unix socket in the proxy's directory; nothing of it is reachable by applications."""
+"""Envoy's admin socket, as far as the node and the command line need it.
+
+Asks over the unix socket in the proxy's directory; nothing of it is reachable by applications.
+"""
 
 import asyncio
 import os
