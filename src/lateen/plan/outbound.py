@@ -19,6 +19,7 @@ from lateen.mesh.visibility import EgressListener, OutboundPolicy, egress_listen
 from lateen.plan.intercept import is_captured, local_address, wildcards
 from lateen.plan.listener import HTTP_PROTOCOLS, RAW, Chain, ChainMatch, Direction, Http, Listener, Role, Tcp, TcpTarget, unique_chains
 from lateen.plan.tcp_chains import destination_chains, to_cluster
+from lateen.plan.tcp_routes import TcpDestination
 
 HTTP_PROXY_ROUTE = "http_proxy"
 ALPN_HTTP1 = "istio-http/1.1,istio"
@@ -229,12 +230,9 @@ def _http_chains(contribution: Contribution) -> Iterator[Chain]:
 
 def _tcp_chains(db: Db, view: View, entry: Entry, contribution: Contribution) -> list[Chain]:
     service, port = contribution.service, contribution.port
-    if port.protocol.is_tls:
-        needs_name = bool(contribution.destination) or entry.place.addresses == wildcards(view)
-    else:
-        needs_name = False
+    needs_name = port.protocol.is_tls and (bool(contribution.destination) or entry.place.addresses == wildcards(view))
     number = service.ports[0].number if len(service.ports) == 1 else port.number
-    default = outbound_cluster(number, "", service.hostname)
+    default = TcpDestination(outbound_cluster(number, "", service.hostname), 1, service.hostname, number, "")
     return destination_chains(db, view, service, port, default, contribution.destination, needs_name)
 
 

@@ -1,10 +1,21 @@
-"""Chains for bytes: where connections of a TCP or TLS port go, by the VirtualServices of its host, else to the service itself. Called by outbound and gateway listeners."""
+"""Chains for bytes: where connections of a TCP or TLS port go, by the VirtualServices of its host, else to the service itself.
 
-from lateen.incremental import Db
+Called by the planners of listeners. Which rules there are is `tcp_routes`'s; here they become chains, with what DestinationRules say about connections.
+"""
+
+from collections.abc import Callable
+
+from lateen.base.names import ObjectRef
+from lateen.config.kinds.istio.traffic_policy import TcpPool, TrafficPolicy
+from lateen.incremental import Db, query
+from lateen.mesh.destination_rules import destination_rule, policy_of, rule_labels
 from lateen.mesh.gateways import GatewayServer
-from lateen.mesh.model import Port, Service
+from lateen.mesh.model import Labels, Port, Service
 from lateen.mesh.view import View
-from lateen.plan.listener import Chain, ChainMatch, Tcp, TcpTarget
+from lateen.mesh.visibility import Scope, scope
+from lateen.plan.destinations import service_seen
+from lateen.plan.listener import Chain, ChainMatch, Tcp, TcpTarget, Tunnel
+from lateen.plan.tcp_routes import TcpDestination, TcpRule, server_rules, sidecar_rules
 
 
 def to_cluster(cluster: str) -> Tcp:
@@ -12,18 +23,68 @@ def to_cluster(cluster: str) -> Tcp:
     return Tcp((TcpTarget(cluster),), cluster)
 
 
-def destination_chains(db: Db, view: View, service: Service, port: Port, default: str, network: str, needs_name: bool) -> list[Chain]:
-    """The chains of one service port at a sidecar. `default`: the service's own cluster. `network`: a CIDR the destination is in. `needs_name`: only SNI tells services apart."""
-    names = (service.hostname,) if needs_name else ()
-    destinations = (network,) if network else ()
-    return [Chain(ChainMatch(server_names=names, destinations=destinations), to_cluster(default), origin=service.origin)]
+@query
+def _policy(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset: str) -> TrafficPolicy:
+    seen = service_seen(db, eyes, host)
+    rule = destination_rule(db, eyes.namespace, seen.namespace if seen else eyes.namespace, host, labels)
+    return policy_of(db, rule, port, subset)
+
+
+def _forward(db: Db, view: View, destinations: tuple[TcpDestination, ...], is_split: bool) -> Tcp:
+    """The first destination's DestinationRule says how long connections may last and idle, and whether the source address chooses the host."""
+    first = destinations[0]
+    policy = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.port, first.subset)
+    pool = (policy.connection_pool.tcp if policy.connection_pool else None) or TcpPool()
+    balancer = policy.load_balancer
+    hashed = balancer is not None and balancer.consistent_hash is not None and bool(balancer.consistent_hash.use_source_ip)
+    tunnel = policy.tunnel
+    targets = tuple(TcpTarget(one.cluster, one.weight) for one in destinations)
+    return Tcp(
+        targets,
+        first.cluster if len(targets) == 1 else ".".join(sorted({one.host for one in destinations})),
+        idle_timeout_s=pool.idle_timeout,
+        max_duration_s=pool.max_connection_duration,
+        is_hashed_by_source=hashed,
+        tunnel=Tunnel(tunnel.protocol or "CONNECT", f"{tunnel.target_host}:{tunnel.target_port}") if tunnel and not is_split else None,
+    )
+
+
+def _rule_chain(db: Db, view: View, rule: TcpRule, networks: tuple[str, ...]) -> Chain:
+    match = ChainMatch(server_names=_names(rule.names), destinations=rule.networks or networks)
+    return Chain(match, _forward(db, view, rule.destinations, rule.is_split), origin=rule.origin)
+
+
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return () if "*" in names else names
+
+
+def destination_chains(db: Db, view: View, service: Service, port: Port, default: TcpDestination, network: str, needs_name: bool) -> list[Chain]:
+    """The chains of one service port at a sidecar. `default`: the service itself. `network`: a CIDR that the destination is in; empty: any.
+
+    `needs_name`: only SNI tells the services at this listener apart."""
+    networks = (network,) if network else ()
+    found = sidecar_rules(db, view, service.hostname, port.number, is_tls=port.protocol.is_tls)
+    chains = [_rule_chain(db, view, rule, networks) for rule in found.rules]
+    if found.needs_default and not any(rule.networks == networks != () for rule in found.rules):
+        match = ChainMatch(server_names=_names((service.hostname,) if needs_name else ()), destinations=networks)
+        chains.append(Chain(match, _forward(db, view, (default,), False), origin=service.origin))
+    return chains
 
 
 def gateway_tcp_chains(db: Db, view: View, server: GatewayServer) -> list[Chain]:
     """The chains of a gateway's TCP server, TLS not considered; none where no VirtualService has a TCP route for it."""
-    return []
+    return _server_chains(db, view, server, lambda names: ())
 
 
 def gateway_tls_chains(db: Db, view: View, server: GatewayServer) -> list[Chain]:
     """The chains of a gateway's pass-through server, one for each route by SNI; none where no VirtualService has one."""
-    return []
+    return _server_chains(db, view, server, _names)
+
+
+def _server_chains(db: Db, view: View, server: GatewayServer, names: Callable[[tuple[str, ...]], tuple[str, ...]]) -> list[Chain]:
+    found = []
+    for rule in server_rules(db, view, server):
+        match = ChainMatch(server_names=names(rule.names), destinations=rule.networks)
+        origin: ObjectRef = rule.origin
+        found.append(Chain(match, _forward(db, view, rule.destinations, rule.is_split), origin=origin))
+    return found
