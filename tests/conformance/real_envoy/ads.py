@@ -1,0 +1,69 @@
+"""A scripted ADS server: gives one Envoy the resources of one case, unmodified, and notes what it refuses.
+
+Secrets are the arena's own: every certificate is signed by its one authority, and every trusted root is that authority.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from lateen.insight.simulate.emitted import CLUSTER, LISTENER, SECRET, Serialized
+from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
+from lateen.wire.pb.google.protobuf import any_pb2
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+WILDCARD = (LISTENER, CLUSTER)
+
+
+@dataclass
+class Ads(grpc.GenericRpcHandler):
+    """What is served now. `refused`: Envoy's reasons."""
+
+    certificate: bytes
+    key: bytes
+    root: bytes
+    resources: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    def load(self, serialized: list[Serialized]) -> None:
+        self.resources, self.refused = {}, []
+        for one in serialized:
+            self.resources.setdefault(one.type_url, {})[one.name] = one.body
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        return grpc.stream_stream_rpc_method_handler(self._stream) if details.method == METHOD else None
+
+    async def _stream(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+        asked: dict[str, frozenset[str]] = {}
+        nonce = 0
+        async for raw in requests:
+            request = discovery_pb2.DiscoveryRequest.FromString(raw)
+            if request.error_detail.message:
+                self.refused.append(f"{request.type_url.rpartition('.')[2]}: {request.error_detail.message}")
+            names = frozenset(request.resource_names)
+            if asked.get(request.type_url) == names:
+                continue
+            asked[request.type_url] = names
+            nonce += 1
+            response = discovery_pb2.DiscoveryResponse(version_info=str(nonce), nonce=str(nonce), type_url=request.type_url)
+            for body in self._bodies(request.type_url, names):
+                response.resources.append(any_pb2.Any(type_url=request.type_url, value=body))
+            yield response.SerializeToString()
+
+    def _bodies(self, type_url: str, names: frozenset[str]) -> list[bytes]:
+        if type_url == SECRET:
+            return [self._secret(name) for name in sorted(names)]
+        known = self.resources.get(type_url, {})
+        return [body for name, body in sorted(known.items()) if type_url in WILDCARD or name in names]
+
+    def _secret(self, name: str) -> bytes:
+        secret = secret_pb2.Secret(name=name)
+        if name.endswith("-cacert") or name.startswith("file-root:") or name == "ROOTCA":
+            secret.validation_context.trusted_ca.inline_bytes = self.root
+        else:
+            secret.tls_certificate.certificate_chain.inline_bytes = self.certificate
+            secret.tls_certificate.private_key.inline_bytes = self.key
+        return secret.SerializeToString()

@@ -1,0 +1,54 @@
+"""A network namespace in which every address is local: any call of a case can be made, and whatever Envoy connects to is refused at once.
+
+A client's socket says by its mark how its connection is captured: OUTBOUND to 15001, INBOUND to 15006, none: not at all.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.nfnetlink.nftsocket import Regs
+from pyroute2.nftables.expressions import genex
+from pyroute2.nftables.main import NFTables
+
+OUTBOUND, INBOUND = 1, 2
+SOURCE = "192.0.2.254"
+CAPTURES = ((OUTBOUND, 15001), (INBOUND, 15006))
+_NEW_NETWORK = 0x40000000
+_LOCAL_TABLE, _SCOPE_HOST = 255, 254
+_META_MARK, _EQUAL, _ACCEPT = 3, 0, 1
+
+
+def enter() -> None:
+    """Moves this process into a network namespace of its own, which ends with it. OSError: not permitted."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_NETWORK):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    with IPRoute() as links:
+        lo = links.link_lookup(ifname="lo")[0]
+        links.link("set", index=lo, state="up")
+        links.addr("add", index=lo, address=SOURCE, prefixlen=32)
+        links.route("add", dst="0.0.0.0/0", type="local", oif=lo, table=_LOCAL_TABLE, scope=_SCOPE_HOST)
+        links.route("add", dst="::/0", type="local", oif=lo, table=_LOCAL_TABLE, family=socket.AF_INET6)
+    for family in (2, 10):
+        with NFTables(nfgen_family=family) as rules:
+            rules.begin()
+            rules.table("add", name="arena")
+            rules.chain("add", table="arena", name="output", hook="output", type="nat", policy=_ACCEPT, priority=-100)
+            for mark, port in CAPTURES:
+                rules.rule("add", table="arena", chain="output", expressions=(_redirect(mark, port),))
+            rules.commit()
+
+
+def _redirect(mark: int, port: int) -> list[object]:
+    def data(value: bytes) -> object:
+        return {"attrs": [("NFTA_DATA_VALUE", value)]}
+
+    return [
+        genex("meta", {"dreg": Regs.NFT_REG_1, "key": _META_MARK}),
+        genex("cmp", {"sreg": Regs.NFT_REG_1, "op": _EQUAL, "data": data(struct.pack("=I", mark))}),
+        genex("immediate", {"dreg": Regs.NFT_REG_1, "data": data(struct.pack("!H", port))}),
+        genex("redir", {"reg_proto_min": Regs.NFT_REG_1}),
+    ]

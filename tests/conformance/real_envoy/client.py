@@ -1,0 +1,145 @@
+"""The calls of a case, made as real connections: HTTP/1.1, HTTP/2 by hand-made frames, bytes; plaintext, TLS, TLS with a client certificate."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from dataclasses import dataclass
+
+import arena
+
+from lateen.insight.simulate.call import Call, ClientTls, Direction, Speech
+
+SO_MARK = 36
+CALL_TIMEOUT_S = 5.0
+UNKNOWN_BYTES = b"\x00\x01\x02 bytes of no protocol \xff\n"
+
+
+@dataclass
+class Seen:
+    """What the client saw. `port`: its own, by which the access log names the call; 0: never connected. `answer`: the first bytes that came back."""
+
+    port: int = 0
+    is_refused: bool = False
+    error: str = ""
+    answer: bytes = b""
+
+
+@dataclass
+class Identity:
+    """Files of the client's certificate, and the server certificate (DER) that mesh workloads show here."""
+
+    chain: str
+    key: str
+    mesh_certificate: bytes
+
+
+async def made(call: Call, identity: Identity) -> Seen:
+    """Makes the call; never raises for what the network does."""
+    seen = Seen()
+    try:
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            await _make(call, identity, seen)
+    except TimeoutError:
+        seen.error = "timeout"
+    except (OSError, asyncio.IncompleteReadError) as error:
+        seen.error = f"{type(error).__name__}: {error}"
+        seen.is_refused = isinstance(error, ConnectionRefusedError)
+    return seen
+
+
+async def _make(call: Call, identity: Identity, seen: Seen) -> None:
+    family = socket.AF_INET6 if ":" in call.address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    marks = {Direction.OUTBOUND: arena.OUTBOUND, Direction.INBOUND: arena.INBOUND, Direction.GATEWAY: 0}
+    if mark := marks[call.direction]:
+        sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+    if family == socket.AF_INET:
+        sock.bind((arena.SOURCE, 0))
+    await asyncio.get_running_loop().sock_connect(sock, (call.address, call.port))
+    seen.port = sock.getsockname()[1]
+    secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}
+    reader, writer = await asyncio.open_connection(sock=sock, **secure)
+    try:
+        if call.tls is ClientTls.MTLS and call.alpn.startswith("istio"):
+            shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            if shown != identity.mesh_certificate:
+                seen.error = "not a certificate of the mesh"
+                return
+        writer.write(_request(call))
+        await writer.drain()
+        if call.speech is Speech.HTTP2:
+            seen.answer = await _http2_answer(reader)
+        else:
+            while chunk := await reader.read(65536):
+                seen.answer += chunk
+    finally:
+        writer.close()
+        with contextlib.suppress(Exception):
+            await writer.wait_closed()
+
+
+def _context(call: Call, identity: Identity) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if call.alpn:
+        context.set_alpn_protocols([call.alpn])
+    if call.tls is ClientTls.MTLS:
+        context.load_cert_chain(identity.chain, identity.key)
+    return context
+
+
+def _request(call: Call) -> bytes:
+    match call.speech:
+        case Speech.TCP:
+            return UNKNOWN_BYTES
+        case Speech.HTTP:
+            lines = [f"{call.method} {call.path} HTTP/1.1", f"host: {call.host}", *(f"{name}: {value}" for name, value in call.headers), "connection: close"]
+            return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        case Speech.HTTP2:
+            scheme = "http" if call.tls is ClientTls.PLAINTEXT else "https"
+            pseudo = ((":method", call.method), (":scheme", scheme), (":path", call.path), (":authority", call.host))
+            block = b"".join(_field(*pair) for pair in (*pseudo, *call.headers))
+            return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(1, 0x5, 1, block)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack("!I", len(payload))[1:] + struct.pack("!BBI", kind, flags, stream) + payload
+
+
+def _field(name: str, value: str) -> bytes:
+    return b"\x00" + _literal(name) + _literal(value)
+
+
+def _literal(text: str) -> bytes:
+    raw = text.encode()
+    length = len(raw)
+    if length < 127:
+        return bytes([length]) + raw
+    rest, encoded = length - 127, b"\x7f"
+    while rest >= 128:
+        encoded, rest = encoded + bytes([rest % 128 | 128]), rest // 128
+    return encoded + bytes([rest]) + raw
+
+
+async def _http2_answer(reader: asyncio.StreamReader) -> bytes:
+    """All frames up to the end of stream 1, a reset of it, or the end of the connection."""
+    answer = b""
+    while True:
+        head = await reader.read(9)
+        while 0 < len(head) < 9:
+            more = await reader.read(9 - len(head))
+            if not more:
+                return answer + head
+            head += more
+        if not head:
+            return answer
+        length, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+        if length > 1 << 20:
+            return answer + head
+        answer += head + await reader.readexactly(length)
+        if (stream == 1 and (kind == 3 or (kind in (0, 1) and flags & 1))) or kind == 7:
+            return answer

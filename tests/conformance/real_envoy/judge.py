@@ -1,0 +1,113 @@
+"""What the simulator says of a call against what Envoy did with it."""
+
+from dataclasses import dataclass
+
+from client import Seen
+
+from lateen.insight.simulate.call import Call, Outcome
+from lateen.insight.simulate.emitted import Emitted
+from lateen.insight.simulate.evaluate import Result
+from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2
+
+FORMAT = "CALL\t" + "\t".join(
+    (
+        "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+        "%UPSTREAM_CLUSTER_RAW%",
+        "%ROUTE_NAME%",
+        "%RESPONSE_CODE%",
+        "%RESPONSE_FLAGS%",
+        "%RESPONSE_CODE_DETAILS%",
+        "%PROTOCOL%",
+        "%CONNECTION_TERMINATION_DETAILS%",
+    )
+) + "\n"
+"""The access log's format, set through the mesh configuration."""
+REFUSED = (Outcome.NO_FILTER_CHAIN, Outcome.PROTOCOL_ERROR, Outcome.TLS_ERROR, Outcome.MTLS_ERROR)
+CODES = {
+    route_components_pb2.RedirectAction.MOVED_PERMANENTLY: 301,
+    route_components_pb2.RedirectAction.FOUND: 302,
+    route_components_pb2.RedirectAction.SEE_OTHER: 303,
+    route_components_pb2.RedirectAction.TEMPORARY_REDIRECT: 307,
+    route_components_pb2.RedirectAction.PERMANENT_REDIRECT: 308,
+}
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One line of the access log."""
+
+    cluster: str
+    route: str
+    code: str
+    flags: str
+    details: str
+    protocol: str
+    termination: str
+
+    @staticmethod
+    def read(line: str) -> tuple[int, "Logged"] | None:
+        """The client's port and the rest. None: another line."""
+        parts = line.rstrip("\n").split("\t")
+        if len(parts) != 9 or parts[0] != "CALL":
+            return None
+        return int(parts[1].rpartition(":")[2]), Logged(*("" if part == "-" else part for part in parts[2:]))
+
+
+def disagreement(emitted: Emitted, call: Call, said: Result, seen: Seen, logged: list[Logged]) -> str:
+    """How Envoy contradicts the simulator, empty where it does not."""
+    if said.outcome is Outcome.NO_LISTENER:
+        return "" if seen.is_refused else f"a listener took it: {seen} {logged}"
+    if seen.is_refused:
+        return "no listener took it"
+    if said.outcome in REFUSED:
+        return _refused(said, seen, logged)
+    if not logged:
+        return f"Envoy logged nothing: {seen}"
+    if len(logged) > 1:
+        return f"Envoy logged it more than once: {logged}"
+    entry = logged[0]
+    if said.tcp_proxy is not None:
+        return _forwarded(emitted, said, entry)
+    if entry.protocol == "":
+        return f"not handled as HTTP: {entry}"
+    return _http(emitted, said, entry)
+
+
+def _refused(said: Result, seen: Seen, logged: list[Logged]) -> str:
+    entry = next((one for one in logged if one.cluster or one.route), None)
+    if entry is not None and said.outcome is not Outcome.PROTOCOL_ERROR and "TLS" not in entry.details + entry.termination:
+        return f"Envoy sent it on: {entry}"
+    if said.outcome is Outcome.PROTOCOL_ERROR:
+        is_bad_request = seen.answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")) or any(one.code == "400" or "DPE" in one.flags for one in logged)
+        return "" if is_bad_request or (not seen.answer and entry is None) else f"Envoy answered: {seen.answer[:40]!r} {logged}"
+    return f"Envoy answered: {seen.answer[:40]!r}" if seen.answer.startswith(b"HTTP/") else ""
+
+
+def _http(emitted: Emitted, said: Result, entry: Logged) -> str:
+    match said.outcome:
+        case Outcome.NO_ROUTE | Outcome.NO_VIRTUAL_HOST:
+            return "" if entry.code == "404" and "NR" in entry.flags else f"expected 404 NR: {entry}"
+        case Outcome.TLS_REDIRECT:
+            return "" if entry.code == "301" else f"expected 301: {entry}"
+    assert said.route is not None
+    route = said.route.route
+    if entry.route != route.name:
+        return f"another route than `{route.name}`: {entry}"
+    match said.outcome:
+        case Outcome.REDIRECT:
+            return "" if entry.code == str(CODES[route.redirect.response_code]) else f"another redirect: {entry}"
+        case Outcome.DIRECT_RESPONSE:
+            return "" if entry.code == str(route.direct_response.status) else f"expected {route.direct_response.status}: {entry}"
+        case _:
+            return _forwarded(emitted, said, entry)
+
+
+def _forwarded(emitted: Emitted, said: Result, entry: Logged) -> str:
+    total = sum(weight for _, weight in said.clusters)
+    names = {name for name, weight in said.clusters if weight or not total}
+    missing = names - emitted.clusters.keys()
+    if entry.cluster:
+        return "" if entry.cluster in names - missing else f"another cluster than {sorted(names)}: {entry}"
+    if missing and ("NC" in entry.flags or entry.details == "cluster_not_found"):
+        return ""
+    return f"no cluster, expected {sorted(names)}: {entry}"
