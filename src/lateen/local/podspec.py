@@ -315,6 +315,15 @@ class PodMeta(Part, frozen=True):
     uid: str = ""
 
 
+class Place(Part, frozen=True):
+    """The node a pod is said to run on, and where that is. Empty: not said."""
+
+    node: str = ""
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
 class Pod(Part, frozen=True):
     """A pod that shall run. `is_meshed`: with a proxy beside it. `is_gateway`: the proxy is all there is."""
 
@@ -322,6 +331,9 @@ class Pod(Part, frozen=True):
     spec: PodSpec
     is_meshed: bool = True
     is_gateway: bool = False
+    place: Place = Place()
+    workload: str = ""
+    """`Kind/namespace/name` of the object it comes from."""
     revision: str = ""
     """Hash of what it was made from: a pod of another revision is replaced."""
 

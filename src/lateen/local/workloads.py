@@ -62,9 +62,9 @@ class Workload:
     backoff_limit: int = 6
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Kind, namespace, name."""
-        return (self.kind, self.namespace, self.name)
+    def key(self) -> str:
+        """`Kind/namespace/name`."""
+        return f"{self.kind}/{self.namespace}/{self.name}"
 
 
 def short_hash(value: object, length: int = 10) -> str:
@@ -147,7 +147,7 @@ def template_pod(source: Workload, index: int, namespace_labels: Mapping[str, st
         owner_references=() if owner is None else (owner,),
         uid=short_hash([source.namespace, name, revision], 20),
     )
-    return Pod(metadata=meta, spec=spec, is_meshed=meshed, is_gateway=gateway, revision=revision)
+    return Pod(metadata=meta, spec=spec, is_meshed=meshed, is_gateway=gateway, workload=source.key, revision=revision)
 
 
 def _identity(source: Workload, index: int, revision: str) -> tuple[str, OwnerReference | None, dict[str, str]]:

@@ -313,6 +313,12 @@ def _closed_folder(path: str) -> str:
     return ""
 
 
+def _opened(launch: dict[str, Any]) -> int:
+    """Enter the folder and open the program with the rights we still have: ours may lie under folders that are closed to its user."""
+    os.chdir(launch["cwd"])
+    return os.open(_executable(launch["argv"][0], launch["env"]), os.O_RDONLY)
+
+
 def run(launch: dict[str, Any]) -> None:
     """Turn this process into the one `launch` describes; returns only by raising."""
     if launch.get("join_mounts"):
@@ -328,16 +334,18 @@ def run(launch: dict[str, Any]) -> None:
         os.close(descriptor)
     elif launch.get("mounts") or launch.get("detach") or launch.get("read_only_root"):
         _apply_mounts(launch)
+    environment = launch["env"]
+    program = _opened(launch) if launch.get("is_ours") else None
     _drop_rights(launch)
     os.umask(0o022)
     if launch.get("core") == 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        os.chdir(launch.get("cwd") or "/")
+        if program is None:
+            os.chdir(launch.get("cwd") or "/")
     except OSError as error:
         raise LaunchError(f"cannot enter the working folder ({error.strerror}): {launch.get('cwd')}") from error
-    environment = launch["env"]
-    executable = _executable(launch["argv"][0], environment)
+    executable = program if program is not None else _executable(launch["argv"][0], environment)
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:

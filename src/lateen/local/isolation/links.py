@@ -83,6 +83,8 @@ def configure_inside(network: PodNetwork, subnets: Subnets) -> None:
     with _netlink() as route:
         loopback, inside = route.link_lookup(ifname="lo")[0], route.link_lookup(ifname="eth0")[0]
         route.link("set", index=loopback, state="up")
+        if network.ipv6:
+            _add_address(route, loopback, "::6", 128)  # where a proxy's own connections come from. Source: Istio, inbound pass-through
         _add_address(route, inside, network.ipv4, subnets.ipv4.prefixlen)
         if network.ipv6:
             _add_address(route, inside, network.ipv6, subnets.ipv6.prefixlen)

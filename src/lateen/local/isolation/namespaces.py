@@ -44,7 +44,10 @@ class _PodRecord(msgspec.Struct, frozen=True):
 
 
 class NamespaceIsolation:
-    """See the module; implements `seam.Isolation`."""
+    """See the module; implements `seam.Isolation`.
+
+    Whatever speaks netlink does so in a thread of its own: the library runs an event loop there, which a caller may already do.
+    """
 
     def __init__(self, paths: MeshPaths) -> None:
         self._records = paths.run / "isolation"
@@ -57,6 +60,9 @@ class NamespaceIsolation:
 
     def open(self) -> None:
         """See `seam.Isolation`."""
+        _in_thread(self._open)
+
+    def _open(self) -> None:
         if os.geteuid() != 0:
             raise IsolationUnavailable("pods need root here: run it with sudo")
         with self._lock:
@@ -94,6 +100,9 @@ class NamespaceIsolation:
 
     def create(self, pod: str) -> PodNetwork:
         """See `seam.Isolation`."""
+        return _in_thread(lambda: self._create(pod))
+
+    def _create(self, pod: str) -> PodNetwork:
         with self._lock:
             record = self._record(pod)
             if record is not None:
@@ -117,6 +126,9 @@ class NamespaceIsolation:
 
     def remove(self, pod: str) -> None:
         """See `seam.Isolation`. Waits up to 5 s for killed processes."""
+        _in_thread(lambda: self._remove(pod))
+
+    def _remove(self, pod: str) -> None:
         with self._lock:
             self._take_away(pod)
 
@@ -125,20 +137,19 @@ class NamespaceIsolation:
         launch_fd = os.memfd_create("launch", os.MFD_CLOEXEC)
         read_end, write_end = os.pipe()
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        launch.log.parent.mkdir(parents=True, exist_ok=True)
-        log = os.open(launch.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        log = _appending(launch.log, launch)
+        output = _appending(launch.output or launch.log, launch)
         try:
-            os.fchown(log, launch.uid, launch.gid)  # so that it may open /dev/stdout anew
             _write_all(launch_fd, msgspec.json.encode(self._plan(network, launch)))
             os.lseek(launch_fd, 0, os.SEEK_SET)
             high = [_above(descriptor) for descriptor in (launch_fd, write_end)]
-            actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in ((null, 0), (log, 1), (log, 2), (high[0], 3), (high[1], 4))]
+            actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in ((null, 0), (output, 1), (log, 2), (high[0], 3), (high[1], 4))]
             arguments = [sys.executable, "-I", "-S", str(_LAUNCHER)]
             pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True, setsigmask=[], setsigdef=[signal.SIGPIPE])
             for descriptor in high:
                 os.close(descriptor)
         finally:
-            for descriptor in (launch_fd, write_end, null, log):
+            for descriptor in (launch_fd, write_end, null, log, output):
                 os.close(descriptor)
         try:
             process = processes.reference(pid)
@@ -175,6 +186,9 @@ class NamespaceIsolation:
 
     def remove_all(self) -> None:
         """See `seam.Isolation`."""
+        _in_thread(self._remove_all)
+
+    def _remove_all(self) -> None:
         with self._lock:
             for pod in self.pods():
                 self._take_away(pod)
@@ -256,7 +270,8 @@ class NamespaceIsolation:
             "uid": launch.uid,
             "gid": launch.gid,
             "groups": launch.groups,
-            "capabilities": [launcher.CAP_NET_ADMIN] if launch.keep_net_admin else [],
+            "capabilities": [launcher.CAP_NET_ADMIN] if launch.is_ours else [],
+            "is_ours": launch.is_ours,
             "argv": launch.argv,
             "env": launch.env,
             "cwd": launch.cwd,
@@ -272,6 +287,14 @@ def _mount_entry(mount: Mount) -> dict[str, object]:
 def _parsed(record: _MeshRecord) -> Subnets:
 
     return Subnets(ipaddress.IPv4Network(record.ipv4), ipaddress.IPv6Network(record.ipv6))
+
+
+def _appending(path: Path, launch: Launch) -> int:
+    """Open a file of output. It belongs to the process's user, who may open /dev/stdout anew."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchown(descriptor, launch.uid, launch.gid)
+    return descriptor
 
 
 def _above(descriptor: int) -> int:

@@ -54,7 +54,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Launch:
-    """One process to start. `argv[0]` is looked up in `env`'s PATH. Its output goes to the end of `log`; its input is empty."""
+    """One process to start. `argv[0]` is looked up in `env`'s PATH. What it says goes to the end of `log`; its input is empty."""
 
     argv: tuple[str, ...]
     env: dict[str, str] = field(repr=False)
@@ -66,8 +66,10 @@ class Launch:
     hostname: str = ""
     mounts: tuple[Mount, ...] = ()
     read_only_root: bool = False
-    keep_net_admin: bool = False
-    """Envoy only: it marks its sockets."""
+    output: Path | None = None
+    """A file for its standard output alone. None: `log` has both."""
+    is_ours: bool = False
+    """Envoy: it keeps the right to mark its sockets, and its program and folder need not be open to its user."""
     join_mounts: int = 0
     """A pid whose file system is shared instead of making one (probes, hooks, exec). 0: none."""
 
