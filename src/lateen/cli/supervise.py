@@ -116,9 +116,10 @@ class _Up:
         elif process:
             click.echo(f"adopted {daemon} (pid {process.pid})", err=True)
         while True:
-            running: Running = process or await asyncio.to_thread(lifecycle.start, self.paths, daemon, self.plan.arguments(daemon))
-            await _ended(running)
-            lifecycle.reap(running.pid)
+            if process is None:
+                process = await asyncio.to_thread(lifecycle.start, self.paths, daemon, self.plan.arguments(daemon))
+            await _ended(process)
+            lifecycle.reap(process.pid)
             deaths.append(time.monotonic())
             if len(deaths) == CRASHES and deaths[-1] - deaths[0] < CRASH_WINDOW_S:
                 self.failed = f"{daemon} keeps dying; the end of its log:\n{lifecycle.log_tail(self.paths, daemon)}"
