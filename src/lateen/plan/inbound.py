@@ -66,7 +66,7 @@ SHAPES: dict[tuple[MtlsMode, str], tuple[_Shape, ...]] = {
     (MtlsMode.STRICT, _Speaks.DETECTED): (_Shape(TLS, MESH_HTTP_ALPN, True, True), _Shape(TLS, (), True, False)),
     (MtlsMode.STRICT, _Speaks.HTTP): (_Shape(TLS, (), True, True),),
     (MtlsMode.STRICT, _Speaks.TCP): (_Shape(TLS, (), True, False),),
-    (MtlsMode.DISABLE, _Speaks.DETECTED): (_RAW_HTTP, _Shape("", (), False, False)),
+    (MtlsMode.DISABLE, _Speaks.DETECTED): (_RAW_HTTP, _RAW_TCP, _FOREIGN),
     (MtlsMode.DISABLE, _Speaks.HTTP): (_Shape("", (), False, True),),
     (MtlsMode.DISABLE, _Speaks.TCP): (_Shape("", (), False, False),),
 }
@@ -123,14 +123,15 @@ def virtual_inbound(db: Db, view: View) -> Listener:
     chains = [Chain(ChainMatch(port=INBOUND_PORT), to_cluster(BLACK_HOLE), name=f"{CATCH_ALL}-blackhole")]
     ports = [port for port in inbound_ports(db, view) if not port.is_bound]
     origins: set[ObjectRef] = {port.origin for port in ports if port.origin}
+    modes = {port.port: mtls_mode(db, view.namespace, view.labels, port.port) for port in ports}
     for port in ports:
-        chains.extend(_port_chains(db, port, mtls_mode(db, view.namespace, view.labels, port.port)))
-    served = {port.port for port in ports}
+        chains.extend(_port_chains(db, port, modes[port.port]))
     for number, mode in port_modes(db, view.namespace, view.labels):
-        if number not in served:
+        if number not in modes:
+            modes[number] = mode
             chains.extend(_passthrough_chains(db, mode, number))
-    chains.extend(_passthrough_chains(db, mtls_mode(db, view.namespace, view.labels), 0))
-    free = tuple(sorted(port.port for port in ports if not port.protocol.is_detected))
+    rest = mtls_mode(db, view.namespace, view.labels)
+    chains.extend(_passthrough_chains(db, rest, 0))
     return Listener(
         VIRTUAL_INBOUND,
         wildcards(view),
@@ -138,8 +139,9 @@ def virtual_inbound(db: Db, view: View) -> Listener:
         Direction.INBOUND,
         unique_chains(chains),
         keeps_original_destination=is_captured(view),
-        inspects_tls=True,
+        inspects_tls=any(mode is not MtlsMode.DISABLE for mode in (*modes.values(), rest)),
         inspects_http=True,
-        http_free_ports=free,
+        tls_free_ports=tuple(sorted(number for number, mode in modes.items() if mode is MtlsMode.DISABLE)),
+        http_free_ports=tuple(sorted(port.port for port in ports if not port.protocol.is_detected)),
         origins=frozenset(origins),
     )
