@@ -11,8 +11,9 @@ from enum import Enum
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.gateway import Gateway, Server, ServerTls, ServerTlsMode
-from lateen.config.store import everywhere, ref
+from lateen.config.store import age, everywhere, ref
 from lateen.incremental import Db, index, query
+from lateen.mesh.ingress import ingress_gateways
 from lateen.mesh.model import Labels, Protocol, label_pairs, selects
 from lateen.mesh.protocols import declared_protocol
 from lateen.mesh.services import service
@@ -110,7 +111,8 @@ class Merged:
 
 @query
 def _selectors(db: Db) -> tuple[tuple[Labels, Gateway], ...]:
-    return tuple((label_pairs(gateway.spec.selector), gateway) for gateway in everywhere(db, Gateway))
+    gateways = sorted((*everywhere(db, Gateway), *ingress_gateways(db)), key=age)
+    return tuple((label_pairs(gateway.spec.selector), gateway) for gateway in gateways)
 
 
 @query

@@ -7,6 +7,7 @@ from headings alone.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeVar
 
 import msgspec
@@ -18,18 +19,24 @@ from lateen.config.store import everywhere, mesh_field, one, ref
 from lateen.incremental import Db, index, query
 from lateen.mesh.delegates import merged_routes
 from lateen.mesh.hosts import is_within
+from lateen.mesh.ingress import ingress_hosts, ingress_routes
 
 M = TypeVar("M", bound=msgspec.Struct)
 R = TypeVar("R", TcpRoute, TlsRoute)
 Imports = tuple[tuple[str, str], ...]
 """(namespace or `*`, host or wildcard): what a Sidecar's egress listener imports."""
 EVERYTHING: Imports = (("*", "*"),)
+INGRESS_HOST = "IngressHost"
+"""Kind of the keys that stand for the rules of Ingresses for one host."""
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What of a VirtualService says whom it concerns. `hosts`: in full. `gateways`: `mesh` or `namespace/name`. `export_to`: namespaces or `*`; empty: none."""
+    """What of a VirtualService says whom it concerns. `hosts`: in full. `gateways`: `mesh` or `namespace/name`. `export_to`: namespaces or `*`; empty: none.
 
+    `key`: what `effective` takes; `origin`: the object that a user wrote."""
+
+    key: ObjectRef
     origin: ObjectRef
     hosts: tuple[str, ...]
     gateways: tuple[str, ...]
@@ -50,16 +57,23 @@ class Heading:
         return 2 if "*" in self.export_to else 0 if self.export_to == {self.namespace} else 1
 
 
+class Semantics(Enum):
+    """Whose rules hold where APIs differ in details."""
+
+    ISTIO = "istio"
+    INGRESS = "ingress"
+    GATEWAY_API = "gateway-api"
+
+
 @dataclass(frozen=True)
 class EffectiveVirtualService:
-    """A VirtualService as it counts: hosts, destinations and gateways in full, delegates in place. `is_gateway_api`: made from
-    the Gateway API, which differs in details."""
+    """A VirtualService as it counts: hosts, destinations and gateways in full, delegates in place."""
 
     heading: Heading
     http: tuple[HttpRoute, ...] = ()
     tls: tuple[TlsRoute, ...] = ()
     tcp: tuple[TcpRoute, ...] = ()
-    is_gateway_api: bool = False
+    semantics: Semantics = Semantics.ISTIO
 
     @property
     def origin(self) -> ObjectRef:
@@ -102,6 +116,7 @@ def _heading(service: VirtualService, default: tuple[str, ...]) -> Heading:
     home = service.namespace
     return Heading(
         ref(service),
+        ref(service),
         tuple(resolved_host(host, home) for host in service.spec.hosts),
         tuple(gateway_name(name, home) for name in service.spec.gateways) or (MESH_GATEWAY,),
         _exported(service, default),
@@ -117,7 +132,12 @@ def _default_export(db: Db) -> tuple[str, ...]:
 def headings(db: Db) -> tuple[Heading, ...]:
     """All VirtualServices that have hosts, oldest first. O(n) at each change of one; equal unless whom it concerns has changed."""
     default = _default_export(db)
-    return tuple(_heading(service, default) for service in everywhere(db, VirtualService) if service.spec.hosts)
+    written = tuple(_heading(service, default) for service in everywhere(db, VirtualService) if service.spec.hosts)
+    return (*written, *(_ingress_heading(host, origin, gateway) for host, (origin, gateway) in sorted(ingress_hosts.whole(db).items())))
+
+
+def _ingress_heading(host: str, origin: ObjectRef, gateway: str) -> Heading:
+    return Heading(ObjectRef(INGRESS_HOST, "", host), origin, (host,), (gateway,), frozenset({"*"}))
 
 
 @index
@@ -148,9 +168,12 @@ def _is_imported(heading: Heading, imports: Imports) -> bool:
 
 
 @query
-def effective(db: Db, origin: ObjectRef) -> EffectiveVirtualService | None:
-    """One VirtualService as it counts; None: there is none of that name."""
-    service = one(db, VirtualService, origin.namespace, origin.name)
+def effective(db: Db, key: ObjectRef) -> EffectiveVirtualService | None:
+    """One VirtualService as it counts; None: there is none of that key."""
+    if key.kind == INGRESS_HOST:
+        owner = ingress_hosts.at(db, key.name)
+        return EffectiveVirtualService(_ingress_heading(key.name, *owner), ingress_routes(db, key.name), semantics=Semantics.INGRESS) if owner else None
+    service = one(db, VirtualService, key.namespace, key.name)
     if service is None:
         return None
     heading = _heading(service, _default_export(db))
@@ -173,7 +196,7 @@ def imported_services(db: Db, namespace: str, imports: Imports) -> tuple[Effecti
 
 
 def _effective_of(db: Db, found: Iterable[Heading]) -> tuple[EffectiveVirtualService, ...]:
-    return tuple(service for heading in found if (service := effective(db, heading.origin)))
+    return tuple(service for heading in found if (service := effective(db, heading.key)))
 
 
 def _with_delegates(db: Db, service: VirtualService) -> Iterator[HttpRoute]:

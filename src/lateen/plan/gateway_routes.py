@@ -27,7 +27,7 @@ NOTHING = "blackhole"
 class Part:
     """The routes of one VirtualService at one server."""
 
-    origin: ObjectRef
+    key: ObjectRef
     at: Caller
 
 
@@ -59,11 +59,11 @@ def server_layout(db: Db, namespace: str, labels: Labels, servers: tuple[Gateway
         at = Caller(Scope(namespace, None, True), labels, server.gateway, server.port, server.tls is not None)
         for heading in claims(db, namespace, server.gateway):
             shared = _shared(server, heading)
-            if not shared or not applies(db, heading.origin, at):
+            if not shared or not applies(db, heading.key, at):
                 continue
             for host in shared:
                 entry = found.get(host) or GatewayEntry(virtual_host_name(host, server.port), (host,))
-                part = Part(heading.origin, at)
+                part = Part(heading.key, at)
                 parts = entry.parts if part in entry.parts else (*entry.parts, part)
                 found[host] = replace(entry, parts=parts, requires_tls=entry.requires_tls or server.is_https_redirect)
         for host in _written_hosts(server) if server.is_https_redirect else ():
@@ -98,5 +98,5 @@ def _collapsed(found: dict[str, GatewayEntry]) -> Iterator[GatewayEntry]:
 @query
 def gateway_virtual_host(db: Db, entry: GatewayEntry) -> VirtualHost:
     """One virtual host of a gateway with its routes."""
-    routes = every_route(route for part in entry.parts for route in http_routes(db, part.origin, part.at))
+    routes = every_route(route for part in entry.parts for route in http_routes(db, part.key, part.at))
     return VirtualHost(entry.name, entry.domains, routes, entry.requires_tls)

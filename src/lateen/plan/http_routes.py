@@ -9,7 +9,7 @@ from lateen.base.names import ClusterName, ObjectRef, outbound_cluster
 from lateen.config.kinds.istio.virtual_service import Destination, HttpDestination, HttpMatch, HttpRetry, HttpRoute
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
-from lateen.mesh.virtual_services import EffectiveVirtualService, effective
+from lateen.mesh.virtual_services import EffectiveVirtualService, Semantics, effective
 from lateen.plan import http_action
 from lateen.plan.destinations import Caller, cluster_name, hash_keys, http_cluster
 from lateen.plan.http_match import route_match
@@ -28,9 +28,9 @@ from lateen.plan.route import (
 
 
 @query
-def http_routes(db: Db, origin: ObjectRef, caller: Caller) -> tuple[Route, ...]:
+def http_routes(db: Db, key: ObjectRef, caller: Caller) -> tuple[Route, ...]:
     """The routes of a VirtualService that can hold for the caller, up to the first that takes everything. Empty: none can, and it counts as not there."""
-    service = effective(db, origin)
+    service = effective(db, key)
     return routes_of(db, service, caller) if service is not None else ()
 
 
@@ -63,7 +63,7 @@ def _concerns(match: HttpMatch | None, caller: Caller) -> bool:
 def _route(db: Db, service: EffectiveVirtualService, route: HttpRoute, written: HttpMatch | None, caller: Caller) -> Route | None:
     if not _concerns(written, caller):
         return None
-    match = route_match(written, by_segments=service.is_gateway_api)
+    match = route_match(written, by_segments=service.semantics is not Semantics.ISTIO)
     action = _action(db, service, route, caller) if match is not None else None
     if match is None or action is None:
         return None
@@ -124,7 +124,7 @@ def _forward(db: Db, service: EffectiveVirtualService, route: HttpRoute, caller:
         authority,
         tuple(Mirror(_cluster(db, mirror.destination, caller), share) for mirror, share in http_action.mirrors(route) if mirror.destination),
         tuple(key for of_target in keys for key in of_target),
-        fails_with_500=service.is_gateway_api,
+        fails_with_500=service.semantics is Semantics.GATEWAY_API,
     )
 
 

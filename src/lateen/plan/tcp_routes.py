@@ -90,8 +90,8 @@ def _sidecar_rules(db: Db, at: Caller, host: str, is_tls: bool) -> TcpRules:
     if way is None:
         return NO_RULES
     headings = imported_claims(db, at.eyes.namespace, way.hosts)
-    owners = tuple(heading.origin for heading in headings if any(overlap(host, one) for one in heading.hosts))
-    services = tuple(service for origin in owners if (service := effective(db, origin)))
+    owners = tuple(heading.key for heading in headings if any(overlap(host, one) for one in heading.hosts))
+    services = tuple(service for key in owners if (service := effective(db, key)))
     return _tls_rules(db, at, services) if is_tls else _tcp_rules(db, at, services)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lateen.base.names import MESH_GATEWAY, PASSTHROUGH, ObjectRef, outbound_cluster, virtual_host_name
+from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, index, query
 from lateen.mesh.destination_rules import rule_labels
 from lateen.mesh.hosts import is_within, specificity
@@ -23,18 +24,20 @@ from lateen.plan.route import Forward, Respond, Route, RouteMatch, Target, Virtu
 HTTP_PROXY = "http_proxy"
 HACK_PORT = 80
 """Where VirtualServices for hosts that no service has still count. Source: Istio."""
-ALLOW_ANY, BLOCK_ALL = "allow_any", "block_all"
+ALLOW_ANY, BLOCK_ALL, DYNAMIC_DNS = "allow_any", "block_all", "allow_any_dynamic_dns"
+DYNAMIC_DNS_CLUSTER = "AllowAnyDynamicDNSCluster"
+"""Looks up any Host. Source: Istio outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One virtual host of a layout. `origin`: the VirtualService whose routes it has; None: the service's own route. `host`, `port`: of the service."""
+    """One virtual host of a layout. `owner`: key of the VirtualService whose routes it has; None: the service's own route. `host`, `port`: of the service."""
 
     name: str
     domains: tuple[str, ...]
     host: str
     port: int
-    origin: ObjectRef | None = None
+    owner: ObjectRef | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class _Names:
         self._names: set[str] = set()
         self._domains: set[str] = set()
 
-    def entry(self, host: str, port: int, domains: tuple[tuple[str, ...], frozenset[str]], origin: ObjectRef | None) -> Entry | None:
+    def entry(self, host: str, port: int, domains: tuple[tuple[str, ...], frozenset[str]], owner: ObjectRef | None) -> Entry | None:
         """A virtual host with the domains that are still free; None: nothing is left."""
         name = virtual_host_name(host, port)
         if name in self._names:
@@ -136,7 +139,7 @@ class _Names:
             if not taken:
                 self._domains.add(domain.lower())
                 kept.append(domain)
-        return Entry(name, tuple(kept), host, port, origin) if kept else None
+        return Entry(name, tuple(kept), host, port, owner) if kept else None
 
 
 def _entries(db: Db, to: Audience, port: int, services: Mapping[str, Service], claims: tuple[Heading, ...]) -> list[Entry]:
@@ -155,14 +158,14 @@ def _entries(db: Db, to: Audience, port: int, services: Mapping[str, Service], c
         ports = {one.number: None for service in members for one in service.ports if _is_routed(one)}
         if not ports and port == HACK_PORT:
             ports = {HACK_PORT: None}
-        if not ports or not applies(db, heading.origin, caller(to, port)):
+        if not ports or not applies(db, heading.key, caller(to, port)):
             continue
         for number in ports:
-            found += [names.entry(host, number, _domains((host,), port, number), heading.origin) for host in extra]
+            found += [names.entry(host, number, _domains((host,), port, number), heading.key) for host in extra]
             for service in members:
                 if any(one.number == number and _is_routed(one) for one in service.ports):
                     owned.add(service.hostname)
-                    found.append(names.entry(service.hostname, number, _service_domains(service, to, port, number), heading.origin))
+                    found.append(names.entry(service.hostname, number, _service_domains(service, to, port, number), heading.key))
     for service in services.values():
         if service.hostname not in owned and service.resolution is not Resolution.ALIAS:
             own = [one.number for one in service.ports if _is_routed(one)]
@@ -202,17 +205,17 @@ def _service_domains(service: Service, to: Audience, listener: int, port: int) -
 
 
 @query
-def applies(db: Db, origin: ObjectRef, at: Caller) -> bool:
+def applies(db: Db, key: ObjectRef, at: Caller) -> bool:
     """Whether a VirtualService has any route for the caller; without one it counts as not there."""
-    return bool(http_routes(db, origin, at))
+    return bool(http_routes(db, key, at))
 
 
 @query
 def virtual_host(db: Db, to: Audience, entry: Entry, port: int) -> VirtualHost:
     """One virtual host of a layout with its routes. `port`: the listener's."""
     at = caller(to, port)
-    if entry.origin is not None:
-        return VirtualHost(entry.name, entry.domains, http_routes(db, entry.origin, at))
+    if entry.owner is not None:
+        return VirtualHost(entry.name, entry.domains, http_routes(db, entry.owner, at))
     return VirtualHost(entry.name, entry.domains, (default_route(db, entry.host, entry.port, at),))
 
 
@@ -222,11 +225,13 @@ def catch_all(db: Db, eyes: Scope) -> VirtualHost:
     policy = scoped_policy(db, eyes)
     if not policy.is_open and policy.proxy is None:
         return VirtualHost(BLOCK_ALL, ("*",), (Route(BLOCK_ALL, RouteMatch(), Respond(502)),))
-    cluster = PASSTHROUGH
+    name, cluster = ALLOW_ANY, PASSTHROUGH
     if policy.proxy is not None:
         host, port = tcp_cluster(db, Caller(eyes, (), MESH_GATEWAY, 0), policy.proxy)
         cluster = outbound_cluster(port, policy.proxy.subset, host)
-    return VirtualHost(ALLOW_ANY, ("*",), (Route(ALLOW_ANY, RouteMatch(), Forward((Target(cluster),))),))
+    elif policy.mode is MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS:
+        name, cluster = DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER
+    return VirtualHost(name, ("*",), (Route(name, RouteMatch(), Forward((Target(cluster),))),))
 
 
 @index
