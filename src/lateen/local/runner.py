@@ -43,6 +43,7 @@ from lateen.local.lifecycle import (
     Started,
     StartFailed,
     Status,
+    StopAsked,
     TearDown,
     Tick,
     TornDown,
@@ -98,6 +99,7 @@ class PodRunner:
         self._events: asyncio.Queue[Event] = asyncio.Queue(1024)  # a pod has some tens of things under way at most
         self._tasks: asyncio.TaskGroup | None = None
         self._launches: dict[str, Launch] = {}
+        self._preparing: asyncio.Task[None] | None = None
 
     def post(self, event: Event) -> None:
         """Give the pod an event. Never waits."""
@@ -117,8 +119,12 @@ class PodRunner:
                 event = await self._next_event()
                 actions = self.machine.on_event(event, time.monotonic())
                 self.record()
+                if isinstance(event, StopAsked) and self._preparing is not None:
+                    self._preparing.cancel()  # it may wait for a control that is not there
                 for action in actions:
-                    tasks.create_task(self._guarded(action))
+                    task = tasks.create_task(self._guarded(action))
+                    if isinstance(action, Prepare):
+                        self._preparing = task
                 self._ground.changed(self)
         await asyncio.to_thread(shutil.rmtree, self.folder, True)
 
@@ -187,6 +193,7 @@ class PodRunner:
         return {
             "namespace": meta.namespace,
             "name": meta.name,
+            "workload": self.machine.pod.workload.replace(f"/{meta.namespace}/", "/", 1),
             "ip": state.addresses[0] if state.addresses else "",
             "ips": list(state.addresses),
             "netns": str(self.network.netns) if self.network else "",
@@ -207,6 +214,10 @@ class PodRunner:
         except (LateenError, Unresolved, OSError) as error:
             _log.warning("an action failed", pod=self.machine.pod.key, action=type(action).__name__, error=str(error))
             self.post(_failure(action, error))
+        except asyncio.CancelledError:
+            if not isinstance(action, Prepare):
+                raise
+            self.post(PreparationFailed("stopped"))
 
     async def _do(self, action: Action) -> None:
         match action:

@@ -132,7 +132,7 @@ class NamespaceIsolation:
         with self._lock:
             self._take_away(pod)
 
-    def spawn(self, network: PodNetwork, launch: Launch) -> ProcessRef:
+    def spawn(self, network: PodNetwork | None, launch: Launch) -> ProcessRef:
         """See `seam.Isolation`. Blocks for some 20 ms: call it in a thread."""
         launch_fd = os.memfd_create("launch", os.MFD_CLOEXEC)
         read_end, write_end = os.pipe()
@@ -259,9 +259,9 @@ class NamespaceIsolation:
         network.netns.unlink(missing_ok=True)
         self._record_path(pod).unlink(missing_ok=True)
 
-    def _plan(self, network: PodNetwork, launch: Launch) -> dict[str, object]:
+    def _plan(self, network: PodNetwork | None, launch: Launch) -> dict[str, object]:
         return {
-            "netns": str(network.netns),
+            "netns": str(network.netns) if network else "",
             "hostname": launch.hostname,
             "mounts": [_mount_entry(mount) for mount in launch.mounts],
             "detach": [str(self._pins)],
@@ -270,7 +270,7 @@ class NamespaceIsolation:
             "uid": launch.uid,
             "gid": launch.gid,
             "groups": launch.groups,
-            "capabilities": [launcher.CAP_NET_ADMIN] if launch.is_ours else [],
+            "capabilities": launch.capabilities,
             "is_ours": launch.is_ours,
             "argv": launch.argv,
             "env": launch.env,

@@ -69,7 +69,9 @@ class Launch:
     output: Path | None = None
     """A file for its standard output alone. None: `log` has both."""
     is_ours: bool = False
-    """Envoy: it keeps the right to mark its sockets, and its program and folder need not be open to its user."""
+    """An Envoy: its program and folder need not be open to its user."""
+    capabilities: tuple[int, ...] = ()
+    """Kept; empty for every application."""
     join_mounts: int = 0
     """A pid whose file system is shared instead of making one (probes, hooks, exec). 0: none."""
 
@@ -97,8 +99,8 @@ class Isolation(Protocol):
     def pods(self) -> tuple[str, ...]:
         """The keys of all pods that have a network, sorted."""
 
-    def spawn(self, network: PodNetwork, launch: Launch) -> ProcessRef:
-        """Start a process in the pod. Returns when the command itself runs. SpawnFailed."""
+    def spawn(self, network: PodNetwork | None, launch: Launch) -> ProcessRef:
+        """Start a process in the pod, or (None) in the host's network. Returns when the command itself runs. SpawnFailed."""
 
     def processes(self, network: PodNetwork) -> tuple[int, ...]:
         """The pids of everything that lives in the pod's network, also what has left its parent."""

@@ -1,0 +1,207 @@
+"""Puts the mesh beside a pod: its certificate, the relay of its configuration, redirection, names, and Envoy. Called by `runner`; the parts are `node`'s.
+
+`MeshSides` holds what all pods of this machine share; it makes one `PodMeshSide` per pod.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from lateen.base.errors import LateenError
+from lateen.base.spiffe import SpiffeId
+from lateen.local import report
+from lateen.local.isolation import launcher, records
+from lateen.local.isolation.seam import Isolation, Launch, PodNetwork
+from lateen.local.podspec import Pod
+from lateen.local.users import PROXY_ID
+from lateen.node.bootstrap import ADMIN_SOCKET, ADS_SOCKET, BootstrapOptions
+from lateen.node.certificates import CertificateKeeper, Sign
+from lateen.node.known import KnownGood
+from lateen.node.pod import Interception, Locality, PodIdentity, ProxyType
+from lateen.node.relay import Relay
+from lateen.node.sidecar import LOG, OUTPUT, Sidecar, SidecarOptions
+
+_CERTIFICATE_WAIT_S = 20.0
+"""Then the pod says that control gives none, and it is tried again."""
+_PROXY_WAIT_S = 30.0
+_LOOK_S = 1.0
+_DRAIN_S = 5.0
+"""How long a leaving pod's proxy serves what is open. Source: Istio, terminationDrainDuration."""
+_OWNER = (PROXY_ID, PROXY_ID)
+_log = structlog.get_logger("local.mesh_side")
+
+
+class ProxyNotReady(LateenError):
+    """The proxy cannot start, or has no configuration yet; the text says what is missing."""
+
+
+@dataclass
+class MeshSides:
+    """What all pods share."""
+
+    isolation: Isolation
+    relay: Relay
+    known: KnownGood
+    sign: Sign
+    trust_domain: str = "cluster.local"
+    options: SidecarOptions = field(default_factory=SidecarOptions)
+
+    def make(self, pod: Pod, network: PodNetwork, folder: Path, on_ready: Callable[[bool], None]) -> "PodMeshSide":
+        """The mesh side of one pod. `folder`: the pod's."""
+        return PodMeshSide(self, pod, network, folder, on_ready)
+
+
+def identity(pod: Pod, network: PodNetwork) -> PodIdentity:
+    """The pod as its proxy introduces it."""
+    meta, owner = pod.metadata, ""
+    if meta.owner_references:
+        first = meta.owner_references[0]
+        kind = {"ReplicaSet": "deployments"}.get(first.kind, f"{first.kind.lower()}s")
+        owner = f"kubernetes://apis/{first.api_version}/namespaces/{meta.namespace}/{kind}/{report.workload_name(pod)}"
+    mode = meta.annotations.get("sidecar.istio.io/interceptionMode", "REDIRECT")
+    return PodIdentity(
+        namespace=meta.namespace,
+        name=meta.name,
+        service_account=pod.service_account,
+        addresses=network.addresses,
+        workload=report.workload_name(pod),
+        labels=report.labels(pod),
+        annotations=meta.annotations,
+        proxy_type=ProxyType.ROUTER if pod.is_gateway else ProxyType.SIDECAR,
+        interception=Interception.NONE if pod.is_gateway or mode == "NONE" else Interception.REDIRECT,
+        locality=Locality(pod.place.region, pod.place.zone, pod.place.sub_zone),
+        node_name=pod.place.node,
+        owner=owner,
+    )
+
+
+class PodMeshSide:
+    """One pod's; see `runner.MeshSide`. `start` may be called again after it failed, and goes on where it was."""
+
+    def __init__(self, shared: MeshSides, pod: Pod, network: PodNetwork, folder: Path, on_ready: Callable[[bool], None]) -> None:
+        self._shared = shared
+        self._pod = pod
+        self._network = network
+        self._folder = folder
+        self._proxy_folder = folder / "proxy"
+        self._on_ready = on_ready
+        self._identity = identity(pod, network)
+        self._keeper: CertificateKeeper | None = None
+        self._sidecar: Sidecar | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """See `runner.MeshSide`. ProxyNotReady, OSError."""
+        if not self._pod.is_meshed:
+            return
+        await self._start_identity()
+        await self._start_proxy()
+
+    async def _start_identity(self) -> None:
+        shared, who = self._shared, self._identity
+        self._proxy_folder.mkdir(parents=True, exist_ok=True)
+        await shared.relay.serve(self._pod.key, self._proxy_folder / ADS_SOCKET, _OWNER)
+        if self._keeper is None:
+            spiffe = SpiffeId(shared.trust_domain, who.namespace, who.service_account)
+            attributes = (("workload", who.workload), ("app", who.app), ("version", who.version))
+            self._keeper = CertificateKeeper(self._proxy_folder, spiffe, attributes, shared.sign, _OWNER)
+            self._tasks.append(asyncio.create_task(self._keeper.run(), name=f"certificate of {self._pod.key}"))
+        try:
+            async with asyncio.timeout(_CERTIFICATE_WAIT_S):
+                await self._keeper.ready()
+        except TimeoutError:
+            raise ProxyNotReady(f"no certificate yet: {self._keeper.state.problem or 'control does not answer'}") from None
+
+    async def _start_proxy(self) -> None:
+        if self._sidecar is None:
+            sidecar = Sidecar(self._identity, self._proxy_folder, self._spawn, self._shared.options, _OWNER)
+            earlier = records.read(self._folder / "proxy.json", dict)
+            if earlier is None:
+                await sidecar.start()
+            else:
+                await sidecar.adopt(earlier)
+            self._sidecar = sidecar
+            self._link_outputs()
+            self._tasks.append(asyncio.create_task(self._watch(sidecar), name=f"proxy of {self._pod.key}"))
+        try:
+            async with asyncio.timeout(_PROXY_WAIT_S):
+                await self._sidecar.wait_ready()
+        except TimeoutError:
+            problem = self._sidecar.state()["problem"] or "it has no configuration from control"
+            raise ProxyNotReady(f"the proxy is not ready: {problem}") from None
+
+    def _link_outputs(self) -> None:
+        """The names by which the command line knows the proxy's files."""
+        for name in (ADMIN_SOCKET, OUTPUT, LOG):
+            link = self._folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"proxy/{name}")
+
+    async def _spawn(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path, log: Path) -> int:
+        launch = Launch(
+            argv=tuple(argv),
+            env=dict(env),
+            log=log,
+            output=output,
+            uid=PROXY_ID,
+            gid=PROXY_ID,
+            cwd=str(cwd),
+            hostname=self._pod.spec.hostname or self._pod.metadata.name,
+            is_ours=True,
+            capabilities=(launcher.CAP_NET_ADMIN,),
+        )
+        process = await asyncio.to_thread(self._shared.isolation.spawn, self._network, launch)
+        return process.pid
+
+    async def _watch(self, sidecar: Sidecar) -> None:
+        """Tell of the proxy's readiness, and keep its record for the next daemon."""
+        was_ready: bool | None = None
+        recorded: dict[str, Any] = {}
+        while True:
+            state = sidecar.state()
+            if state != recorded:
+                recorded = state
+                try:
+                    await asyncio.to_thread(records.write, self._folder / "proxy.json", state)
+                except OSError as error:
+                    _log.error("cannot record the proxy", pod=self._pod.key, error=str(error))
+            if sidecar.ready() != was_ready:
+                was_ready = sidecar.ready()
+                self._on_ready(was_ready)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    if was_ready:
+                        await asyncio.sleep(_LOOK_S)
+                    else:
+                        await sidecar.wait_ready()
+
+    async def stop(self) -> None:
+        """See `runner.MeshSide`."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._sidecar is not None:
+            await self._sidecar.drain()
+            await self._sidecar.stop(_DRAIN_S)
+        await self._shared.relay.stop_serving(self._pod.key)
+        await self._shared.known.forget(self._pod.key)
+
+    def state(self) -> dict[str, Any]:
+        """See `runner.MeshSide`."""
+        if self._sidecar is None:
+            return {}
+        told = self._sidecar.state()
+        folder = self._proxy_folder
+        files = {"admin": str(folder / ADMIN_SOCKET), "access_log": str(folder / OUTPUT), "log": str(folder / LOG)}
+        return told | files | {"pid": told["pid"] or 0, "start": told["startTime"] or 0}
+
+
+def sidecar_options(trust_domain: str, domain: str, concurrency: int) -> SidecarOptions:
+    """How this machine runs its Envoys."""
+    return SidecarOptions(bootstrap=BootstrapOptions(domain=domain, trust_domain=trust_domain), concurrency=concurrency)
