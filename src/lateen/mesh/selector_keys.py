@@ -7,6 +7,7 @@ from lateen.config import store
 from lateen.config.kinds.istio.authorization_policy import AuthorizationPolicy
 from lateen.config.kinds.istio.destination_rule import DestinationRule
 from lateen.config.kinds.istio.envoy_filter import EnvoyFilter
+from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.istio.peer_authentication import PeerAuthentication
 from lateen.config.kinds.istio.proxy_config import ProxyConfig
 from lateen.config.kinds.istio.request_authentication import RequestAuthentication
@@ -16,7 +17,7 @@ from lateen.config.kinds.istio.traffic_policy import LocalityLb, TrafficPolicy
 from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.istio.wasm_plugin import TrafficExtension, WasmPlugin
 from lateen.incremental import Db, query
-from lateen.mesh.gateways import selector_keys as gateway_keys
+from lateen.mesh.ingress import ingress_gateways
 
 OF_NAMESPACE = ("AuthorizationPolicy", "EnvoyFilter", "PeerAuthentication", "ProxyConfig", "RequestAuthentication", "Sidecar", "Telemetry")
 """Kinds whose selectors reach the workloads of their own namespace, or all from the root namespace."""
@@ -34,6 +35,8 @@ def _keys(db: Db, ref: ObjectRef) -> frozenset[str]:
             return frozenset(item.spec.selector.match_labels if item.spec.selector else ())
         case Sidecar() | EnvoyFilter():
             return frozenset(item.spec.workload_selector.labels if item.spec.workload_selector else ())
+        case Gateway():
+            return frozenset(item.spec.selector)
         case VirtualService():
             spec = item.spec
             rules = (*spec.http, *spec.tls, *spec.tcp)
@@ -72,8 +75,8 @@ def label_keys(db: Db, namespace: str, is_router: bool) -> frozenset[str]:
     """The label keys that anything reads of a proxy in `namespace`. Re-runs when a selector gains or loses a key, hardly ever."""
     found = set(priority_keys(setting if isinstance(setting := store.mesh_field(db, "locality_lb_setting"), LocalityLb) else None))
     if is_router:
-        found |= gateway_keys(db)
-    for kind in EVERYWHERE:
+        found |= {key for gateway in ingress_gateways(db) for key in gateway.spec.selector}
+    for kind in EVERYWHERE if not is_router else (*EVERYWHERE, "Gateway"):
         found |= _group_keys(db, (kind,))
     for place in {namespace, store.root_namespace(db)}:
         for kind in (*OF_NAMESPACE, *EXTENSIONS):
