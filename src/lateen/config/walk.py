@@ -315,7 +315,7 @@ class StructDecoder:
                 continue
             here: Path = (path, f".{name}")
             before = getattr(base, plan.attribute) if base is not None else None
-            if plan.message is not None and before is not None:
+            if plan.message is not None and before is not None and not before.IS_REPLACED_WHOLE:
                 values[plan.attribute] = plan.message.onto(walk, value, here, before)
             elif plan.is_merged_map and before is not None:
                 values[plan.attribute] = Map({**before, **plan.decode(walk, value, here)})

@@ -12,6 +12,8 @@ class Spec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     ALIASES: ClassVar[dict[str, str]] = {}
     """Other spellings of a field in YAML → its name in YAML."""
+    IS_REPLACED_WHOLE: ClassVar[bool] = False
+    """Written over a default it takes nothing from it: what it doesn't say has the proto's zero value."""
 
 
 class OwnerReference(Spec, frozen=True):

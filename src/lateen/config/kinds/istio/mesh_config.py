@@ -4,6 +4,7 @@ Field defaults are the values in force (Istio: pkg/config/mesh), so decoding a d
 """
 
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 
@@ -57,7 +58,10 @@ class MeshOutboundMode(StrEnum):
 class MeshOutboundPolicy(Spec, frozen=True):
     """Istio: MeshConfig.OutboundTrafficPolicy."""
 
-    mode: MeshOutboundMode = MeshOutboundMode.ALLOW_ANY
+    IS_REPLACED_WHOLE: ClassVar[bool] = True
+
+    mode: MeshOutboundMode = MeshOutboundMode.REGISTRY_ONLY
+    """Said nowhere in a policy that is there: closed. Without any policy the mesh is open."""
     tls: ClientTls | None = None
 
 
@@ -244,7 +248,7 @@ class MeshConfig(Spec, frozen=True):
     enable_envoy_access_log_service: bool = False
     disable_envoy_listener_log: bool = False
     default_config: MeshProxyConfig = MeshProxyConfig()
-    outbound_traffic_policy: MeshOutboundPolicy = MeshOutboundPolicy()
+    outbound_traffic_policy: MeshOutboundPolicy = MeshOutboundPolicy(mode=MeshOutboundMode.ALLOW_ANY)
     inbound_traffic_policy: InboundPolicy = InboundPolicy()
     config_sources: tuple[ConfigSource, ...] = ()
     enable_auto_mtls: bool = True
