@@ -7,6 +7,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -45,14 +46,23 @@ class _Unary(Protocol):
     async def __call__(self, request: bytes, *, timeout: float) -> bytes: ...
 
 
-class ControlLink:
-    """See the module. `pods` gives all Pod objects by `namespace/name`; `touch` says that one changed or is gone."""
+@dataclass(frozen=True)
+class Running:
+    """What is reported. `pods`: the Pod objects by `namespace/name`; `ingress`: gateways' ports; `problems`: `Kind/namespace/name` → why it cannot run."""
 
-    def __init__(self, socket: Path, node: str, pods: Callable[[], dict[str, Json]], on_message: Callable[[dict[str, Any]], None]) -> None:
+    pods: dict[str, Json]
+    ingress: list[Json]
+    problems: dict[str, str]
+
+
+class ControlLink:
+    """See the module. `touch` says that a pod changed or is gone, `say` that something else of the report did."""
+
+    def __init__(self, socket: Path, node: str, running: Callable[[], Running], on_message: Callable[[dict[str, Any]], None]) -> None:
         """`on_message` is given each message of the watch; `socket` need not exist yet."""
         self._socket = socket
         self._node = node
-        self._pods = pods
+        self._running = running
         self._on_message = on_message
         self._touched: set[str] = set()
         self._must_say_all = True
@@ -62,6 +72,10 @@ class ControlLink:
     def touch(self, pod: str) -> None:
         """A pod (`namespace/name`) has changed."""
         self._touched.add(pod)
+        self._wake.set()
+
+    def say(self) -> None:
+        """Report even though no pod has changed."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -99,11 +113,13 @@ class ControlLink:
             self._wake.clear()
             touched, self._touched = self._touched, set()
             is_full, self._must_say_all = self._must_say_all, False
-            pods = self._pods()
+            running = self._running()
+            pods = running.pods
             said = pods if is_full else {name: pods[name] for name in touched if name in pods}
             removed = [] if is_full else sorted(touched - pods.keys())
             try:
                 message = {"node": self._node, "full": is_full, "pods": list(said.values()), "removed": removed}
+                message |= {"ingress": running.ingress, "problems": running.problems}
                 await call(json.dumps(message).encode(), timeout=_REPORT_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
                 _log.debug("not reported", code=error.code().name)

@@ -5,6 +5,7 @@ SIGTERM ends every pod, with its grace, and removes what was made; SIGKILL leave
 
 import asyncio
 import json
+import logging
 import os
 import pwd
 import resource
@@ -24,7 +25,7 @@ import structlog
 from lateen.base.errors import LateenError
 from lateen.base.paths import MeshPaths
 from lateen.local.cleanup import remove_all
-from lateen.local.control_link import ControlLink
+from lateen.local.control_link import ControlLink, Running
 from lateen.local.edge import Edge
 from lateen.local.fleet import Fleet, FleetSettings
 from lateen.local.images import NO_IMAGES, image_map
@@ -68,7 +69,9 @@ class NodeOptions:
 
 def run(options: NodeOptions) -> int:
     """Be the node until told to stop. The exit code. LateenError: it could not begin."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr), processors=_PROCESSORS)
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr), processors=_PROCESSORS, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65536)), hard))
     asyncio.run(_Node(options).run())
@@ -107,9 +110,11 @@ class _Node:
                 self._isolation, relay, known, signer, options.trust_domain, sidecar_options(options.trust_domain, options.domain, options.concurrency)
             )
             fleet = Fleet(self._settings(sides))
-            link = ControlLink(
-                paths.control_socket, socket.gethostname(), lambda: _by_name(fleet.pod_objects()), lambda message: self._on_message(fleet, message)
-            )
+
+            def running_here() -> Running:
+                return Running(_by_name(fleet.pod_objects()), [each.shown() for each in self._edge.published], fleet.problems)
+
+            link = ControlLink(paths.control_socket, socket.gethostname(), running_here, lambda message: self._on_message(fleet, message))
             fleet.changed = lambda runner: self._on_pod(link, runner)
             server = await self._served(fleet)
             async with asyncio.TaskGroup() as tasks:
@@ -117,7 +122,7 @@ class _Node:
                     tasks.create_task(known.run()),
                     tasks.create_task(link.run()),
                     tasks.create_task(self._edge.run()),
-                    tasks.create_task(self._publish(fleet)),
+                    tasks.create_task(self._publish(fleet, link)),
                 ]
                 running = tasks.create_task(fleet.run())
                 await self._stopping.wait()
@@ -153,7 +158,7 @@ class _Node:
         if runner.machine.pod.is_gateway:
             self._look_at_edge.set()
 
-    async def _publish(self, fleet: Fleet) -> None:
+    async def _publish(self, fleet: Fleet, link: ControlLink) -> None:
         """Offer gateways' ports as gateways come and go; ports that are taken are tried again."""
         while True:
             wanted = published(fleet.services().values(), (runner.machine for runner in fleet.runners.values()), self._options.publish)
@@ -163,6 +168,7 @@ class _Node:
             except OSError as error:
                 _log.error("gateways' ports are not offered", error=str(error))
             if self._edge.published != before:
+                link.say()
                 for each in self._edge.published:
                     _log.info("gateway port", **each.shown())
             try:

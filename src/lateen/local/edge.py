@@ -19,7 +19,7 @@ from lateen.base.errors import LateenError
 from lateen.base.paths import MeshPaths
 from lateen.local import processes
 from lateen.local.isolation import launcher, records
-from lateen.local.isolation.seam import Isolation, Launch, ProcessRef
+from lateen.local.isolation.seam import OWN_FOLDER, Isolation, Launch, Mount, ProcessRef
 from lateen.local.publishing import Published
 from lateen.local.users import PROXY_ID
 from lateen.wire.binary import envoy_path
@@ -71,7 +71,7 @@ class Edge:
             if self._process is not None:
                 await processes.ended(self._process)
                 self._process = None
-                _log.warning("the edge's Envoy ended; starting it again")
+                _log.warning("the edge's Envoy ended; starting it again", last_words=self._last_words())
                 await asyncio.sleep(_PAUSE_S)
             try:
                 await self._start()
@@ -88,12 +88,17 @@ class Edge:
             log=self._folder / "envoy.log",
             uid=PROXY_ID,
             gid=PROXY_ID,
-            cwd=str(self._folder),
+            cwd=OWN_FOLDER,
+            mounts=(Mount(OWN_FOLDER, self._folder),),
             is_ours=True,
             capabilities=(launcher.CAP_NET_BIND_SERVICE,),
         )
         self._process = await asyncio.to_thread(self._isolation.spawn, None, launch)
         records.write(self._folder / "record.json", self._process)
+
+    def _last_words(self) -> str:
+        path = self._folder / "envoy.log"
+        return path.read_text(errors="replace")[-300:].strip() if path.exists() else ""
 
     async def stop(self) -> None:
         """End the Envoy."""
@@ -118,7 +123,7 @@ class Edge:
         (self._folder / name).chmod(0o644)
 
     def _write_bootstrap(self) -> None:
-        sources = {kind: {"resource_api_version": "V3", "path_config_source": {"path": f"{kind}.json"}} for kind in ("cds", "lds")}
+        sources = {kind: {"resource_api_version": "V3", "path_config_source": {"path": f"./{kind}.json"}} for kind in ("cds", "lds")}
         bootstrap = {
             "node": {"id": "edge", "cluster": "edge"},
             "dynamic_resources": {"cds_config": sources["cds"], "lds_config": sources["lds"]},

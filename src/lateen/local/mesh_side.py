@@ -16,7 +16,7 @@ from lateen.base.errors import LateenError
 from lateen.base.spiffe import SpiffeId
 from lateen.local import report
 from lateen.local.isolation import launcher, records
-from lateen.local.isolation.seam import Isolation, Launch, PodNetwork
+from lateen.local.isolation.seam import OWN_FOLDER, Isolation, Launch, Mount, PodNetwork
 from lateen.local.podspec import Pod
 from lateen.local.users import PROXY_ID
 from lateen.node.bootstrap import ADMIN_SOCKET, ADS_SOCKET, BootstrapOptions
@@ -29,7 +29,7 @@ from lateen.node.sidecar import LOG, OUTPUT, Sidecar, SidecarOptions
 _CERTIFICATE_WAIT_S = 20.0
 """Then the pod says that control gives none, and it is tried again."""
 _PROXY_WAIT_S = 30.0
-_LOOK_S = 1.0
+_LOOK_S = 0.25
 _DRAIN_S = 5.0
 """How long a leaving pod's proxy serves what is open. Source: Istio, terminationDrainDuration."""
 _OWNER = (PROXY_ID, PROXY_ID)
@@ -150,7 +150,8 @@ class PodMeshSide:
             output=output,
             uid=PROXY_ID,
             gid=PROXY_ID,
-            cwd=str(cwd),
+            cwd=OWN_FOLDER,
+            mounts=(Mount(OWN_FOLDER, cwd),),
             hostname=self._pod.spec.hostname or self._pod.metadata.name,
             is_ours=True,
             capabilities=(launcher.CAP_NET_ADMIN,),
@@ -160,25 +161,19 @@ class PodMeshSide:
 
     async def _watch(self, sidecar: Sidecar) -> None:
         """Tell of the proxy's readiness, and keep its record for the next daemon."""
-        was_ready: bool | None = None
         recorded: dict[str, Any] = {}
         while True:
-            state = sidecar.state()
+            state, is_ready = sidecar.state(), sidecar.ready()
             if state != recorded:
                 recorded = state
                 try:
                     await asyncio.to_thread(records.write, self._folder / "proxy.json", state)
                 except OSError as error:
                     _log.error("cannot record the proxy", pod=self._pod.key, error=str(error))
-            if sidecar.ready() != was_ready:
-                was_ready = sidecar.ready()
-                self._on_ready(was_ready)
+                self._on_ready(is_ready)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
-                    if was_ready:
-                        await asyncio.sleep(_LOOK_S)
-                    else:
-                        await sidecar.wait_ready()
+                    await (asyncio.sleep(_LOOK_S) if is_ready else sidecar.wait_ready())
 
     async def stop(self) -> None:
         """See `runner.MeshSide`."""

@@ -12,6 +12,8 @@ from typing import Protocol, TypeVar
 from lateen.base.errors import LateenError
 
 T = TypeVar("T")
+OWN_FOLDER = "/etc/lateen/proxy"
+"""Where an Envoy sees its own folder: it resolves its files' full paths, and the real one may lead through folders closed to its user."""
 
 
 class SpawnFailed(LateenError):
