@@ -1,10 +1,11 @@
 """The typed objects in force, as inputs of the query engine. Filled by `sources` through `control`; read by `mesh`, `plan` and `insight`.
 
-Every read is recorded. Order is Istio's: oldest first (creation time, then name, then namespace); objects without a time are equally old.
+Every read is recorded. Order is Istio's: oldest first (creation time, then name, then namespace); objects without a time are equally young.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from lateen.config.kinds.istio.mesh_config import MeshConfig
@@ -36,8 +37,9 @@ class Age:
 
 
 def age(item: Object) -> tuple[float, str, str]:
-    """Sort key: oldest first. Source: Istio, conflict resolution by creation time, then name, then namespace."""
-    return (item.meta.created or 0.0, item.meta.name, item.meta.namespace)
+    """Sort key: oldest first; an object without a time is younger than all that have one. Source: Istio, conflict resolution by creation time, then name,
+    then namespace; an object its store has no time for was made just now."""
+    return (inf if item.meta.created is None else item.meta.created, item.meta.name, item.meta.namespace)
 
 
 def one(db: Db, kind: type[O], namespace: str, name: str) -> O | None:
