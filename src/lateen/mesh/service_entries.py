@@ -1,6 +1,7 @@
 """Services that ServiceEntries declare: one per host. Called by `services`; endpoints of them are made in `endpoints`."""
 
 from ipaddress import ip_network
+from math import inf
 
 from lateen.base.names import ObjectRef
 from lateen.config import store
@@ -59,7 +60,7 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
             labels=label_pairs(entry.meta.labels),
             export_to=exported_to(export_to, namespace),
             is_external=spec.location is Location.MESH_EXTERNAL,
-            created=entry.meta.created or 0.0,
+            created=inf if entry.meta.created is None else entry.meta.created,
             subject_alt_names=spec.subject_alt_names,
             traffic_distribution=entry.meta.annotations.get("networking.istio.io/traffic-distribution", ""),
         )
