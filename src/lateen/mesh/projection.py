@@ -14,7 +14,7 @@ from lateen.mesh.model import Labels, Locality, Registry, Resolution, Service, s
 from lateen.mesh.pods import PodFacts, node_locality, pod_facts
 from lateen.mesh.selector_keys import label_keys
 from lateen.mesh.service_entries import entry_services
-from lateen.mesh.services import all_services, kubernetes_service
+from lateen.mesh.services import all_services, kubernetes_service, service
 from lateen.mesh.view import Proxy, ProxyType, ServiceTarget, View
 
 METADATA = (
@@ -59,7 +59,7 @@ def projected(db: Db, proxy: Proxy) -> View:
         has_ipv4=any("." in address for address in proxy.addresses) or not proxy.addresses,
         has_ipv6=any(":" in address for address in proxy.addresses),
         targets=targets,
-        addresses=proxy.addresses if _needs_addresses(db, proxy.namespace, metadata) else (),
+        addresses=proxy.addresses if _needs_addresses(db, proxy.namespace, metadata) or _is_headless(db, targets) else (),
         node_name=node if _has_node_local(db) else "",
         metadata=metadata,
     )
@@ -84,6 +84,13 @@ def _needs_addresses(db: Db, namespace: str, metadata: Labels) -> bool:
     if dict(metadata).get("INTERCEPTION_MODE") == "NONE":
         return True
     return bool(store.OBJECTS.keys(db, ("Sidecar", namespace)) or store.OBJECTS.keys(db, ("Sidecar", store.root_namespace(db))))
+
+
+@query
+def _is_headless(db: Db, targets: tuple[ServiceTarget, ...]) -> bool:
+    """Whether the workload is an endpoint of a headless service: its proxy has a listener for each other one, not for itself."""
+    found = (service(db, target.namespace, target.hostname) for target in targets)
+    return any(one is not None and one.is_headless for one in found)
 
 
 @query
