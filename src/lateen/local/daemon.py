@@ -160,6 +160,7 @@ class _Node:
 
     async def _publish(self, fleet: Fleet, link: ControlLink) -> None:
         """Offer gateways' ports as gateways come and go; ports that are taken are tried again."""
+        await fleet.adopted.wait()
         while True:
             wanted = published(fleet.services().values(), (runner.machine for runner in fleet.runners.values()), self._options.publish)
             before = self._edge.published

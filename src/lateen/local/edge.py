@@ -36,12 +36,18 @@ class Edge:
     """See the module."""
 
     def __init__(self, paths: MeshPaths, isolation: Isolation) -> None:
+        """Takes over what an earlier daemon offers."""
         self._folder = paths.run / "edge"
         self._isolation = isolation
         self._process: ProcessRef | None = None
         self._is_needed = asyncio.Event()
         self._offered: frozenset[int] = frozenset()
         self.published: tuple[Published, ...] = ()
+        known = records.read(self._folder / "record.json", ProcessRef)
+        if known is not None and processes.is_alive(known):
+            self._process = known
+            self._offered = _listened(self._folder / "lds.json")
+            self._is_needed.set()
 
     def offer(self, wanted: Sequence[Published]) -> None:
         """Offer these ports and no others; what cannot be offered says so in `published`. OSError: the files could not be written."""
@@ -61,11 +67,6 @@ class Edge:
 
     async def run(self) -> None:
         """Keep the Envoy alive from the first offer on, until cancelled; it goes on without this."""
-        known = records.read(self._folder / "record.json", ProcessRef)
-        if known is not None and processes.is_alive(known):
-            self._process = known
-            self._offered = _listened(self._folder / "lds.json")
-            self._is_needed.set()
         while True:
             await self._is_needed.wait()
             if self._process is not None:

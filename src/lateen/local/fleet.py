@@ -68,6 +68,8 @@ class Fleet:
     is_known: bool = False
     """Whether what is wanted was said, by control or by the disk; before that, nothing is stopped."""
     is_closing: bool = False
+    adopted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when what an earlier daemon ran is known, and what is wanted too."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: asyncio.TaskGroup | None = None
 
@@ -77,6 +79,8 @@ class Fleet:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             self._adopt(ground)
+            if self.is_known:
+                self.adopted.set()
             tidying = tasks.create_task(self._tidy())
             while not (self.is_closing and not self.runners):
                 self._step(ground)
@@ -93,6 +97,7 @@ class Fleet:
         kept = {} if is_full else {key: item for key, item in before.items() if key not in gone}
         self.wanted.objects = kept | fresh
         self.is_known = True
+        self.adopted.set()
         touched = {key for key in before.keys() | self.wanted.objects.keys() if before.get(key) != self.wanted.objects.get(key)}
         if not touched:
             return

@@ -30,6 +30,7 @@ _CERTIFICATE_WAIT_S = 20.0
 """Then the pod says that control gives none, and it is tried again."""
 _PROXY_WAIT_S = 30.0
 _LOOK_S = 0.25
+_ADOPTION_S = 2.0
 _DRAIN_S = 5.0
 """How long a leaving pod's proxy serves what is open. Source: Istio, terminationDrainDuration."""
 _OWNER = (PROXY_ID, PROXY_ID)
@@ -120,14 +121,14 @@ class PodMeshSide:
     async def _start_proxy(self) -> None:
         if self._sidecar is None:
             sidecar = Sidecar(self._identity, self._proxy_folder, self._spawn, self._shared.options, _OWNER)
-            earlier = records.read(self._folder / "proxy.json", dict)
+            earlier, is_adopted = records.read(self._folder / "proxy.json", dict), False
             if earlier is None:
                 await sidecar.start()
             else:
-                await sidecar.adopt(earlier)
+                is_adopted = await sidecar.adopt(earlier)
             self._sidecar = sidecar
             self._link_outputs()
-            self._tasks.append(asyncio.create_task(self._watch(sidecar), name=f"proxy of {self._pod.key}"))
+            self._tasks.append(asyncio.create_task(self._watch(sidecar, is_adopted), name=f"proxy of {self._pod.key}"))
         try:
             async with asyncio.timeout(_PROXY_WAIT_S):
                 await self._sidecar.wait_ready()
@@ -159,8 +160,12 @@ class PodMeshSide:
         process = await asyncio.to_thread(self._shared.isolation.spawn, self._network, launch)
         return process.pid
 
-    async def _watch(self, sidecar: Sidecar) -> None:
+    async def _watch(self, sidecar: Sidecar, is_adopted: bool) -> None:
         """Tell of the proxy's readiness, and keep its record for the next daemon."""
+        if is_adopted:  # it was ready a moment ago: nobody shall stop choosing it because a node has changed
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ADOPTION_S):
+                    await sidecar.wait_ready()
         recorded: dict[str, Any] = {}
         while True:
             state, is_ready = sidecar.state(), sidecar.ready()
