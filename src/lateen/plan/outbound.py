@@ -89,8 +89,12 @@ def _route(service: Service, port: Port, place: Place, wild: tuple[str, ...]) ->
     return str(place.port) if port.protocol.is_http or place.addresses == wild else f"{service.hostname}:{place.port}"
 
 
-def _contributions(db: Db, view: View, service: Service, port: Port, bind: tuple[str, ...]) -> Iterator[tuple[Place, Contribution]]:
-    """Where one service port listens. `bind`: addresses already chosen; empty: by protocol. UDP and aliases listen nowhere."""
+def _contributions(
+    db: Db, view: View, service: Service, port: Port, bind: tuple[str, ...], *, has_instances: bool
+) -> Iterator[tuple[Place, Contribution]]:
+    """Where one service port listens. `bind`: addresses already chosen; empty: by protocol. UDP and aliases listen nowhere.
+
+    `has_instances`: a service without an address listens at each of its endpoints', else at the wildcard address."""
     wild = wildcards(view)
     if service.resolution is Resolution.ALIAS or port.protocol is Protocol.UDP:
         return
@@ -107,8 +111,10 @@ def _contributions(db: Db, view: View, service: Service, port: Port, bind: tuple
     single = tuple(address.removesuffix("/32").removesuffix("/128") for address in addresses if not _is_network(address))
     if single:
         yield _handled(service, port, Place(single, port.number), wild)
-    elif not addresses:
+    elif not addresses and has_instances:
         yield from _addressless(db, view, service, port, wild)
+    elif not addresses:
+        yield _handled(service, port, Place(wild, port.number), wild)
 
 
 def _addressless(db: Db, view: View, service: Service, port: Port, wild: tuple[str, ...]) -> Iterator[tuple[Place, Contribution]]:
@@ -140,7 +146,7 @@ def _own_port(listener: EgressListener, service: Service, entries: _Entries, db:
     assert listener.port is not None
     is_bound = not listener.is_captured or not is_captured(view)
     bind = (listener.bind,) if listener.bind else (local_address(view),) if is_bound else ()
-    for place, contribution in _contributions(db, view, service, listener.port, bind or wildcards(view)):
+    for place, contribution in _contributions(db, view, service, listener.port, bind, has_instances=False):
         entries.add(place, contribution, is_bound)
 
 
@@ -149,7 +155,7 @@ def _all_ports(listener: EgressListener, service: Service, entries: _Entries, db
     is_bound = not listener.is_captured or not is_captured(view)
     bind = (listener.bind,) if listener.bind else (local_address(view),) if is_bound else ()
     for port in service.ports:
-        for place, contribution in _contributions(db, view, service, port, bind):
+        for place, contribution in _contributions(db, view, service, port, bind, has_instances=True):
             entries.add(place, contribution, is_bound)
 
 
