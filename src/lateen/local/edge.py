@@ -120,8 +120,7 @@ class Edge:
             folder.rmdir()
 
     def _write(self, name: str, resources: list[Json]) -> None:
-        records.write(self._folder / name, {"resources": resources})
-        (self._folder / name).chmod(0o644)
+        records.write(self._folder / name, {"resources": resources}, mode=0o644)  # readable from its first moment: Envoy reads at the rename
 
     def _write_bootstrap(self) -> None:
         sources = {kind: {"resource_api_version": "V3", "path_config_source": {"path": f"./{kind}.json"}} for kind in ("cds", "lds")}
@@ -132,8 +131,7 @@ class Edge:
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o755)
-        records.write(self._folder / "bootstrap.json", bootstrap)
-        (self._folder / "bootstrap.json").chmod(0o644)
+        records.write(self._folder / "bootstrap.json", bootstrap, mode=0o644)
 
 
 def _cluster(each: Published) -> Json:

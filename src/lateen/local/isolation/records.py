@@ -10,12 +10,13 @@ import msgspec
 T = TypeVar("T")
 
 
-def write(path: Path, value: object, durable: bool = False) -> None:
-    """Replace `path` by `value` as JSON, mode 0600, atomically; `durable`: also through a power cut. OSError: the old file is as it was."""
+def write(path: Path, value: object, durable: bool = False, mode: int = 0o600) -> None:
+    """Replace `path` by `value` as JSON, atomically; `durable`: also through a power cut. OSError: the old file is as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
+        os.fchmod(descriptor, mode)
         rest = msgspec.json.encode(value)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
