@@ -8,9 +8,12 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
@@ -111,9 +114,19 @@ def _objects(folder: Path) -> tuple[tuple[Object, ...], tuple[Refusal, ...]]:
             if errors:
                 refused[ref_of(one)] = str(errors[0].message)
             else:
-                found[ref_of(one)] = one
+                found[ref_of(one)] = _dated(one)
         refusals += [Refusal(ref, _kind(ref), error) for ref, error in sorted(refused.items())]
     return tuple(found.values()), tuple(refusals)
+
+
+UNTIMED = datetime(2024, 6, 1, tzinfo=UTC).timestamp()
+"""When the data set's objects without a creationTimestamp count as made: all at once, amid those that have one."""
+
+
+def _dated(one: Object) -> Object:
+    if one.meta.created is not None:
+        return one
+    return msgspec.structs.replace(one, meta=msgspec.structs.replace(one.meta, created=UNTIMED))
 
 
 def _why(findings: tuple[Finding, ...], ref: ObjectRef) -> str:
@@ -157,7 +170,7 @@ def _with_certificates(text: str) -> str:
 @cache
 def _self_signed() -> tuple[str, str]:
     """A certificate and its key, PEM in base64."""
-    from datetime import UTC, datetime, timedelta
+    from datetime import timedelta
 
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
