@@ -1,0 +1,59 @@
+"""Who calls, as clusters see it: the narrow part of a View that decides clusters and load assignments, and what is known of the servers' identities.
+
+Called by `outbound_clusters` and `xds.clusters`. Views with equal clients share every cluster.
+"""
+
+from dataclasses import dataclass
+
+from lateen.base.names import spiffe_id
+from lateen.config import store
+from lateen.incremental import Db, query
+from lateen.mesh.destination_rules import rule_labels
+from lateen.mesh.endpoints import endpoints
+from lateen.mesh.model import Labels, selects
+from lateen.mesh.services import service
+from lateen.mesh.view import View
+from lateen.plan.load_assignments import ClientMode, takes_mesh_tls
+
+
+@dataclass(frozen=True)
+class Client:
+    """A kind of client. `labels`: those that selectors of its namespace's DestinationRules read."""
+
+    namespace: str
+    is_router: bool
+    labels: Labels
+    has_ipv4: bool
+    has_ipv6: bool
+
+
+def client_of(db: Db, view: View) -> Client:
+    """The client that a view is."""
+    return Client(view.namespace, view.is_router, rule_labels(db, view.namespace, view.labels), view.has_ipv4, view.has_ipv6)
+
+
+@query
+def identities(db: Db, namespace: str, hostname: str) -> tuple[str, ...]:
+    """The SPIFFE IDs that servers of a host may have: the service accounts of its endpoints that have a sidecar (of all, where none has) in every trust
+    domain, and what the service itself lists. Small, and mostly equal when endpoints come and go: clusters depend on it, not on endpoints."""
+    found = endpoints(db, namespace, hostname)
+    meshed = [one for one in found if one.has_mesh_tls] or list(found)
+    accounts = {(one.namespace, one.service_account) for one in meshed if one.pod is not None or one.service_account}
+    aliases = store.mesh_field(db, "trust_domain_aliases")
+    domains = (str(store.mesh_field(db, "trust_domain")), *(aliases if isinstance(aliases, tuple) else ()))
+    one = service(db, namespace, hostname)
+    listed = one.subject_alt_names if one else ()
+    return tuple(sorted({spiffe_id(domain, home, account) for domain in domains for home, account in accounts} | set(listed)))
+
+
+@query
+def is_all_meshed(db: Db, namespace: str, hostname: str, port_name: str, subset: Labels) -> bool:
+    """Whether a port (of a subset) has endpoints, and every one of them takes mesh TLS there."""
+    chosen = [one for one in endpoints(db, namespace, hostname) if one.port_name == port_name and selects(subset, one.labels)]
+    return bool(chosen) and all(takes_mesh_tls(db, one, ClientMode.AUTO) for one in chosen)
+
+
+@query
+def has_sidecars(db: Db, namespace: str, hostname: str) -> bool:
+    """Whether every endpoint of a host has a sidecar; also where there is no endpoint. Source: Istio, mesh TLS of headless services."""
+    return all(one.has_mesh_tls for one in endpoints(db, namespace, hostname))

@@ -1,0 +1,198 @@
+"""Which endpoints a kind of client gets of a cluster: by port, subset and node, grouped by locality, with priorities and weights. Called for EDS by
+`xds.endpoints` and for clusters that carry their endpoints by `outbound_clusters`.
+
+Source: Istio, locality load balancing (failover, failoverPriority, distribute). Clients whose keys are equal share the result.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from ipaddress import ip_address
+from math import ceil
+
+from lateen.config.kinds.istio.traffic_policy import Distribute, Failover, LocalityLb
+from lateen.incremental import Db, query
+from lateen.mesh.endpoints import endpoints
+from lateen.mesh.model import Endpoint, Labels, Locality, MtlsMode, selects
+from lateen.mesh.peer_authentication import mtls_mode
+from lateen.plan.assignment import Assignment, Group, Host
+
+MAX_WEIGHT = 4294967295
+"""Envoy refuses endpoints whose weights sum to more."""
+_SCALED = 1 << 31
+
+
+class ClientMode(Enum):
+    """What a client's own policy says of mesh TLS. AUTO: endpoints decide. ALWAYS: asked for. NEVER: TLS is off, or not the mesh's."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the client's place counts. `has_failover`: ejected endpoints make room for farther ones. `labels`: the client's, of `setting.failover_priority`."""
+
+    setting: LocalityLb
+    locality: Locality
+    labels: Labels
+    has_failover: bool
+
+    @property
+    def is_weighted(self) -> bool:
+        """The weights of localities count."""
+        setting = self.setting
+        return bool(setting.distribute) or (self.has_failover and bool(setting.failover or setting.failover_priority))
+
+
+@dataclass(frozen=True)
+class AssignmentKey:
+    """All that a load assignment depends on besides endpoints and peer authentication. `node`: only endpoints there, empty: of all nodes.
+    `placement` None: the client's place does not count. `has_names`: the client resolves names; else endpoints that are no address are left out."""
+
+    cluster: str
+    namespace: str
+    hostname: str
+    port_name: str
+    subset: Labels = ()
+    mode: ClientMode = ClientMode.AUTO
+    node: str = ""
+    placement: Placement | None = None
+    has_names: bool = False
+
+
+@query
+def load_assignment(db: Db, key: AssignmentKey) -> Assignment:
+    """The endpoints for a key. O(endpoints of the service)."""
+    groups = _groups(db, (one for one in endpoints(db, key.namespace, key.hostname) if _is_chosen(one, key)), key)
+    placement = key.placement
+    if placement is None:
+        return Assignment(key.cluster, groups)
+    setting = placement.setting
+    if setting.distribute:
+        groups = _distributed(groups, placement.locality, setting.distribute)
+    elif placement.has_failover and (setting.failover or not setting.failover_priority):
+        groups = _failed_over(groups, placement.locality, setting.failover)
+    return Assignment(key.cluster, _compacted(groups))
+
+
+def _is_chosen(one: Endpoint, key: AssignmentKey) -> bool:
+    if one.port_name != key.port_name or (key.node and one.node != key.node):
+        return False
+    if key.subset and not selects(key.subset, _labels(one)):
+        return False
+    return key.has_names or is_address(one.address)
+
+
+def is_address(text: str) -> bool:
+    """An IP address or a unix socket's path; anything else Envoy would have to resolve."""
+    if text.startswith("unix://"):
+        return True
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels(endpoint: Endpoint) -> Labels:
+    """An endpoint's labels with those of its place, as selectors and priorities read them. Source: Istio, labels added to endpoints."""
+    place = endpoint.locality
+    extra = {
+        "topology.kubernetes.io/region": place.region,
+        "topology.kubernetes.io/zone": place.zone,
+        "topology.istio.io/subzone": place.subzone,
+        "topology.istio.io/network": endpoint.network,
+        "topology.istio.io/cluster": "Kubernetes",
+        "kubernetes.io/hostname": endpoint.node,
+    }
+    return (*endpoint.labels, *((key, value) for key, value in extra.items() if value))
+
+
+def takes_mesh_tls(db: Db, endpoint: Endpoint, mode: ClientMode) -> bool:
+    """Whether a client speaks mesh TLS to an endpoint: it has a sidecar, and its PeerAuthentication does not switch TLS off at that port."""
+    if mode is ClientMode.NEVER or not endpoint.has_mesh_tls:
+        return False
+    return mode is ClientMode.ALWAYS or mtls_mode(db, endpoint.namespace, endpoint.labels, endpoint.port) is not MtlsMode.DISABLE
+
+
+def _groups(db: Db, chosen: Iterable[Endpoint], key: AssignmentKey) -> tuple[Group, ...]:
+    by_place: dict[tuple[Locality, int], list[Host]] = {}
+    wanted = _wanted_labels(key.placement)
+    for one in chosen:
+        host = Host(
+            address=one.address,
+            port=one.port,
+            weight=one.weight or 1,
+            health=one.health,
+            has_mesh_tls=takes_mesh_tls(db, one, key.mode),
+        )
+        by_place.setdefault((one.locality, _label_priority(one, wanted)), []).append(host)
+    total = sum(host.weight for hosts in by_place.values() for host in hosts)
+    if total > MAX_WEIGHT:
+        by_place = {place: [replace(host, weight=max(1, host.weight * _SCALED // total)) for host in hosts] for place, hosts in by_place.items()}
+    return tuple(Group(*place, sum(host.weight for host in by_place[place]), tuple(by_place[place])) for place in sorted(by_place))
+
+
+def _wanted_labels(placement: Placement | None) -> tuple[tuple[str, str], ...]:
+    """The labels of a failoverPriority with the values the client has; empty where none is in force."""
+    if placement is None or not placement.has_failover or placement.setting.distribute:
+        return ()
+    own = dict(placement.labels)
+    parts = (entry.partition("=") for entry in placement.setting.failover_priority)
+    return tuple((name, value if sign else own.get(name, "")) for name, sign, value in parts)
+
+
+def _label_priority(endpoint: Endpoint, wanted: tuple[tuple[str, str], ...]) -> int:
+    """How many labels are left from the first one on that the endpoint does not share; 0: it shares all."""
+    labels = dict(_labels(endpoint)) if wanted else {}
+    return next((len(wanted) - at for at, (name, value) in enumerate(wanted) if labels.get(name, "") != value), 0)
+
+
+def is_at(locality: Locality, rule: str) -> bool:
+    """Whether a place is within `region/zone/subzone` of a rule; `*` and absent parts match anything. Source: Istio, locality matching."""
+    wanted = Locality.parse(rule)
+    pairs = ((locality.region, wanted.region), (locality.zone, wanted.zone), (locality.subzone, wanted.subzone))
+    return all(want in ("", "*") or want == have for have, want in pairs)
+
+
+def _distributed(groups: tuple[Group, ...], client: Locality, rules: tuple[Distribute, ...]) -> tuple[Group, ...]:
+    """Weights by the first rule for the client's place; localities it does not name get nothing."""
+    rule = next((one for one in rules if is_at(client, one.from_)), None)
+    if rule is None:
+        return groups
+    weights: dict[int, int] = {}
+    for place in sorted(rule.to, key=lambda place: (-place.count("/") + place.count("*"), place)):
+        at = [index for index, group in enumerate(groups) if index not in weights and is_at(group.locality, place)]
+        total = sum(groups[index].weight for index in at)
+        for index in at:
+            weights[index] = ceil(groups[index].weight * rule.to[place] / total) if total else 0
+    return tuple(replace(group, weight=weights[index]) for index, group in enumerate(groups) if weights.get(index))
+
+
+def _distance(client: Locality, other: Locality) -> int:
+    """0: same subzone; 1: same zone; 2: same region; 3: elsewhere."""
+    if client.region != other.region:
+        return 3
+    if client.zone != other.zone:
+        return 2
+    return 1 if client.subzone != other.subzone else 0
+
+
+def _failed_over(groups: tuple[Group, ...], client: Locality, rules: tuple[Failover, ...]) -> tuple[Group, ...]:
+    """Priorities by distance, within those that labels gave. Where a rule names the client's region, regions it does not send to come last."""
+    target = next((rule.to for rule in rules if rule.from_ == client.region), None)
+    found = []
+    for group in groups:
+        distance = _distance(client, group.locality)
+        if distance == 3 and target is not None and group.locality.region != target:
+            distance = 4
+        found.append(replace(group, priority=group.priority * 5 + distance))
+    return tuple(found)
+
+
+def _compacted(groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    """Priorities counted from 0 without a gap, as Envoy wants them; nearest first."""
+    ranks: Mapping[int, int] = {priority: rank for rank, priority in enumerate(sorted({group.priority for group in groups}))}
+    return tuple(sorted((replace(group, priority=ranks[group.priority]) for group in groups), key=lambda group: (group.priority, group.locality)))

@@ -1,0 +1,323 @@
+"""The clusters of a client's calls: one per service port and subset, planned from service, DestinationRule and mesh configuration. Called by `xds.clusters`.
+
+Endpoints are not read here, but for what `clients` boils down (identities, meshed or not) and for clusters that resolve names themselves.
+"""
+
+from dataclasses import dataclass, replace
+
+from lateen.base.names import BLACK_HOLE, PASSTHROUGH, ClusterName
+from lateen.config import store
+from lateen.config.kinds.istio.mesh_config import MeshH2Upgrade
+from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, H2UpgradePolicy, LocalityLb, SimpleLb, TcpKeepalive, TrafficPolicy
+from lateen.incremental import Db, query
+from lateen.mesh.destination_rules import EffectiveRule, destination_rule, policy_of
+from lateen.mesh.model import Labels, Port, Protocol, Resolution, Service, label_pairs
+from lateen.mesh.view import View
+from lateen.plan.clients import Client, is_all_meshed
+from lateen.plan.cluster import (
+    Choice,
+    Cluster,
+    Discovery,
+    Dns,
+    Family,
+    Http,
+    Hypertext,
+    MeshTls,
+    Raw,
+    Simple,
+    Transport,
+)
+from lateen.plan.load_assignments import AssignmentKey, ClientMode, Placement, load_assignment
+from lateen.plan.pools import balancer, breakers, connect_timeout_s, keepalive, outlier, panic_percent, pooled_http
+from lateen.plan.upstream_tls import Upstream, is_mesh_tls, transport, verifies
+
+PASSTHROUGH_IDLE_S = 300.0
+"""Idle HTTP connections to unknown destinations end after this. Source: Istio, passthrough clusters."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A cluster to be: a port of a service, and a subset (empty: the whole). `is_sni`: the cluster of an AUTO_PASSTHROUGH gateway."""
+
+    service: Service
+    port: Port
+    subset: str = ""
+    is_sni: bool = False
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        name = ClusterName("outbound", self.port.number, self.subset, self.service.hostname)
+        return name.sni if self.is_sni else str(name)
+
+
+def has_clusters(service: Service) -> bool:
+    """Whether a service has clusters of its own; an alias has none."""
+    return service.resolution is not Resolution.ALIAS
+
+
+def cluster_ports(service: Service) -> tuple[Port, ...]:
+    """The ports that get clusters: all but UDP, the first of each number."""
+    found: dict[int, Port] = {}
+    for port in service.ports:
+        if port.protocol is not Protocol.UDP:
+            found.setdefault(port.number, port)
+    return tuple(found.values())
+
+
+@query
+def rule_for(db: Db, client: Client, namespace: str, hostname: str) -> EffectiveRule | None:
+    """The DestinationRule in force for a client and a host of a namespace."""
+    return destination_rule(db, client.namespace, namespace, hostname, client.labels)
+
+
+@query
+def subsets_of(db: Db, client: Client, namespace: str, hostname: str) -> tuple[str, ...]:
+    """Names of the subsets that get clusters."""
+    rule = rule_for(db, client, namespace, hostname)
+    return tuple(subset.name for subset in rule.subsets) if rule else ()
+
+
+@query
+def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
+    """One cluster; None: there is none (no such subset, or nothing to resolve)."""
+    rule = rule_for(db, client, target.service.namespace, target.service.hostname)
+    subset = rule.subset(target.subset) if rule and target.subset else None
+    if target.subset and subset is None:
+        return None
+    policy = policy_of(db, rule, target.port.number, target.subset)
+    discovery = _discovery(client, target, policy)
+    labels = label_pairs(subset.labels) if subset else ()
+    upstream = upstream_of(target, rule, client, discovery)
+    http = _http(db, target, policy, upstream, labels)
+    tls = Transport() if target.is_sni else transport(db, upstream, policy.tls, http.protocol if _speaks_http(target, http) else None)
+    http = _with_server_names(db, http, policy, tls, discovery)
+    mesh_s = store.mesh_field(db, "connect_timeout")
+    pool = policy.connection_pool
+    found = Cluster(
+        name=target.name,
+        discovery=discovery,
+        connect_timeout_s=connect_timeout_s(pool, float(mesh_s) if isinstance(mesh_s, float) else 10.0),
+        http=http,
+        balancer=Simple(Choice.PROVIDED) if discovery in (Discovery.ORIGINAL_DST, Discovery.FORWARD) else balancer(policy.load_balancer, target.port.protocol),
+        breakers=breakers(pool, policy.retry_budget),
+        outlier=outlier(policy.outlier_detection),
+        panic_percent=panic_percent(policy.outlier_detection),
+        is_locality_weighted=_is_weighted(db, target.service, policy),
+        keepalive=keepalive(pool, mesh_keepalive(db)),
+        transport=replace(tls, proxy_protocol=_proxy_version(policy)),
+        dns=_dns(db, client, target, discovery, policy),
+        service=(target.service.hostname, target.service.namespace, target.service.name),
+        origins=frozenset((target.service.origin, *(rule.origins if rule else ()))),
+        rule=rule.origins[0] if rule else None,
+        subset=target.subset,
+    )
+    if discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
+        return _with_names(db, found, target, labels, client_mode(db, client, target))
+    return found
+
+
+def upstream_of(target: Target, rule: EffectiveRule | None, client: Client, discovery: Discovery) -> Upstream:
+    """What TLS is chosen for. Sidecars may use `credentialName` only where the rule names its workloads."""
+    has_credentials = client.is_router or bool(rule and rule.selector)
+    return Upstream(target.service, target.port.number, target.subset, discovery is Discovery.ORIGINAL_DST, has_credentials)
+
+
+def _discovery(client: Client, target: Target, policy: TrafficPolicy) -> Discovery:
+    match target.service.resolution:
+        case Resolution.DNS:
+            return Discovery.STRICT_DNS
+        case Resolution.DNS_ROUND_ROBIN:
+            return Discovery.LOGICAL_DNS
+        case Resolution.DYNAMIC_DNS:
+            return Discovery.FORWARD
+        case Resolution.HEADLESS | Resolution.NONE if not client.is_router:
+            return Discovery.ORIGINAL_DST
+        case _:
+            chosen = policy.load_balancer
+            is_passthrough = chosen is not None and chosen.simple is SimpleLb.PASSTHROUGH and chosen.consistent_hash is None
+            return Discovery.ORIGINAL_DST if is_passthrough and not target.is_sni else Discovery.EDS
+
+
+def _http(db: Db, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> Http:
+    pool = policy.connection_pool
+    said = pool.http if pool else None
+    port = target.port.protocol
+    if said is not None and said.use_client_protocol:
+        protocol = Hypertext.CLIENT
+    elif port.is_http2:
+        protocol = Hypertext.HTTP2
+    elif port.is_detected:
+        protocol = Hypertext.CLIENT
+    elif port is Protocol.HTTP and _is_upgraded(db, target, policy, upstream, labels):
+        protocol = Hypertext.HTTP2
+    else:
+        protocol = Hypertext.HTTP1
+    return pooled_http(Http(protocol), pool)
+
+
+def _is_upgraded(db: Db, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> bool:
+    """HTTP/2 to a port declared as HTTP: as h2UpgradePolicy says or, where nobody says, where every endpoint takes mesh TLS.
+    Source: ours: house.md, ALPN and protocol."""
+    http = policy.connection_pool.http if policy.connection_pool else None
+    said = http.h2_upgrade_policy if http else H2UpgradePolicy.DEFAULT
+    if said is not H2UpgradePolicy.DEFAULT:
+        return said is H2UpgradePolicy.UPGRADE
+    mesh = store.mesh_field(db, "h2_upgrade_policy")
+    if mesh is not None:
+        return mesh is MeshH2Upgrade.UPGRADE
+    service = target.service
+    is_static = service.resolution is Resolution.STATIC and not upstream.is_original and not target.is_sni
+    return is_static and is_mesh_tls(db, upstream, policy.tls) and is_all_meshed(db, service.namespace, service.hostname, target.port.name, labels)
+
+
+def _speaks_http(target: Target, http: Http) -> bool:
+    return target.port.protocol.is_http or http.protocol is not Hypertext.HTTP1
+
+
+def _with_server_names(db: Db, http: Http, policy: TrafficPolicy, tls: Transport, discovery: Discovery) -> Http:
+    """Server name and its check from the request's Host, where TLS has no fixed name."""
+    written, socket = policy.tls, tls.socket
+    if written is None or isinstance(socket, Raw) or socket.sni:
+        return http
+    if isinstance(socket, MeshTls) and discovery is not Discovery.FORWARD:
+        return http
+    names = written.subject_alt_names
+    return replace(http, has_auto_sni=True, has_auto_san_validation=verifies(db, written) and not names)
+
+
+def _proxy_version(policy: TrafficPolicy) -> int:
+    return 0 if policy.proxy_protocol is None else int(policy.proxy_protocol.version.value[1:])
+
+
+def mesh_keepalive(db: Db) -> TcpKeepalive | None:
+    """The mesh's TCP keepalive."""
+    said = store.mesh_field(db, "tcp_keepalive")
+    return said if isinstance(said, TcpKeepalive) else None
+
+
+def family_of(client: Client) -> Family:
+    """The IP versions a client has."""
+    if client.has_ipv6:
+        return Family.ALL if client.has_ipv4 else Family.V6_ONLY
+    return Family.V4_ONLY
+
+
+def _dns(db: Db, client: Client, target: Target, discovery: Discovery, policy: TrafficPolicy) -> Dns | None:
+    if discovery is Discovery.FORWARD:
+        is_insecure = policy.tls is not None and bool(policy.tls.insecure_skip_verify or policy.tls.sni or policy.tls.subject_alt_names)
+        return Dns(family_of(client), cache=f"{target.service.hostname}_dfp_dns_cache", is_insecure=is_insecure)
+    if discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
+        refresh = store.mesh_field(db, "dns_refresh_rate")
+        return Dns(family_of(client), float(refresh) if isinstance(refresh, float) and refresh > 0 else 60.0)
+    return None
+
+
+def _with_names(db: Db, cluster: Cluster, target: Target, labels: Labels, mode: ClientMode) -> Cluster | None:
+    """The cluster with the names it resolves; None: there are none. A logical DNS cluster takes one only."""
+    service = target.service
+    key = AssignmentKey(cluster.name, service.namespace, service.hostname, target.port.name, labels, mode, has_names=True)
+    found = load_assignment(db, key)
+    if found.is_empty:
+        return None
+    if cluster.discovery is Discovery.LOGICAL_DNS:
+        first = next(group for group in found.groups if group.hosts)
+        found = replace(found, groups=(replace(first, hosts=first.hosts[:1], weight=first.hosts[0].weight, priority=0),))
+    return replace(cluster, assignment=found)
+
+
+@query
+def client_mode(db: Db, client: Client, target: Target) -> ClientMode:
+    """What the client's policy says of mesh TLS to endpoints."""
+    rule = rule_for(db, client, target.service.namespace, target.service.hostname)
+    tls = policy_of(db, rule, target.port.number, target.subset).tls
+    if tls is None:
+        return ClientMode.AUTO
+    if tls.mode is ClientTlsMode.ISTIO_MUTUAL:
+        return ClientMode.ALWAYS
+    return ClientMode.NEVER if tls.mode is ClientTlsMode.DISABLE else ClientMode.AUTO
+
+
+def locality_setting(db: Db, service: Service, policy: TrafficPolicy) -> LocalityLb | None:
+    """The locality setting in force: the DestinationRule's, the service's trafficDistribution, the mesh's. None: off."""
+    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
+    if own is not None:
+        return None if own.enabled is False else own
+    nearest = _DISTRIBUTIONS.get(service.traffic_distribution)
+    if nearest is not None:
+        return LocalityLb(failover_priority=nearest)
+    mesh = store.mesh_field(db, "locality_lb_setting")
+    return mesh if isinstance(mesh, LocalityLb) and mesh.enabled is not False else None
+
+
+_ZONE = ("topology.istio.io/network", "topology.kubernetes.io/region", "topology.kubernetes.io/zone")
+_DISTRIBUTIONS = {
+    "PreferClose": _ZONE,
+    "PreferSameZone": _ZONE,
+    "PreferSameNode": (*_ZONE, "topology.istio.io/subzone", "kubernetes.io/hostname"),
+}
+"""trafficDistribution → the labels of a failoverPriority that comes to the same. Source: Istio, trafficDistribution."""
+
+
+def _has_failover(db: Db, service: Service, policy: TrafficPolicy) -> bool:
+    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
+    return policy.outlier_detection is not None or (own is None and service.traffic_distribution in _DISTRIBUTIONS)
+
+
+def _is_weighted(db: Db, service: Service, policy: TrafficPolicy) -> bool:
+    setting = locality_setting(db, service, policy)
+    if setting is None:
+        return False
+    return bool(setting.distribute) or (_has_failover(db, service, policy) and bool(setting.failover or setting.failover_priority))
+
+
+def placement_of(db: Db, view: View, target: Target) -> Placement | None:
+    """How the client's place counts for a cluster; None: it does not, so that clients anywhere share its load assignment."""
+    client_labels = tuple(view.labels)
+    rule = destination_rule(db, view.namespace, target.service.namespace, target.service.hostname, client_labels)
+    policy = policy_of(db, rule, target.port.number, target.subset)
+    setting = locality_setting(db, target.service, policy)
+    has_failover = _has_failover(db, target.service, policy)
+    if setting is None or not (setting.distribute or has_failover):
+        return None
+    keys = {entry.partition("=")[0] for entry in setting.failover_priority}
+    labels = tuple(pair for pair in client_labels if pair[0] in keys)
+    return Placement(setting, view.locality, labels, has_failover)
+
+
+def assignment_key(db: Db, view: View, client: Client, target: Target) -> AssignmentKey:
+    """What the load assignment of a cluster depends on for a view."""
+    service = target.service
+    rule = rule_for(db, client, service.namespace, service.hostname)
+    subset = rule.subset(target.subset) if rule and target.subset else None
+    return AssignmentKey(
+        cluster=target.name,
+        namespace=service.namespace,
+        hostname=service.hostname,
+        port_name=target.port.name,
+        subset=label_pairs(subset.labels) if subset else (),
+        mode=client_mode(db, client, target),
+        node=view.node_name if service.is_node_local else "",
+        placement=placement_of(db, view, target),
+    )
+
+
+@query
+def fixed_clusters(db: Db, client: Client, has_forward: bool) -> tuple[Cluster, ...]:
+    """The clusters every proxy has: where traffic ends, and for sidecars where unknown destinations go. `has_forward`: unknown names are resolved."""
+    mesh_s = store.mesh_field(db, "connect_timeout")
+    timeout_s = float(mesh_s) if isinstance(mesh_s, float) else 10.0
+    found = [Cluster(BLACK_HOLE, Discovery.STATIC, timeout_s, balancer=Simple(Choice.ROUND_ROBIN))]
+    if not client.is_router:
+        http = Http(Hypertext.CLIENT, idle_timeout_s=PASSTHROUGH_IDLE_S)
+        found.append(
+            Cluster(PASSTHROUGH, Discovery.ORIGINAL_DST, timeout_s, http, Simple(Choice.PROVIDED), keepalive=keepalive(None, mesh_keepalive(db)))
+        )
+        if has_forward:
+            dns = Dns(family_of(client), cache="allow_any_dfp_dns_cache", max_hosts=1024, is_insecure=True)
+            found.append(Cluster(ANY_NAME, Discovery.FORWARD, timeout_s, http, Simple(Choice.PROVIDED), dns=dns))
+    return tuple(found)
+
+
+ANY_NAME = "AllowAnyDynamicDNSCluster"
+"""Resolves unknown hosts by name. Source: Istio, outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS."""
