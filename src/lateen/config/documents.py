@@ -22,6 +22,10 @@ MAX_SIZE_BYTES = 32 * 2**20
 MAX_DEPTH = 100
 """Nested collections. The deepest real document we know (a CRD) has about 40; C stacks end at some 40 000."""
 
+MAX_REPAIRS = 100
+"""Words in one text that are quoted on the reader's behalf."""
+
+_FLOW_WORD = re.compile(r"[^\s,\[\]{}]*")
 _EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _TAG = "tag:yaml.org,2002:"
 _TRUE = frozenset({"yes", "true", "on"})
@@ -43,6 +47,16 @@ def documents(text: str) -> tuple[list[Node], Broken | None]:
         return [], Broken(f"larger than {MAX_SIZE_BYTES >> 20} MiB", 0, 0)
     if (broken := _too_deep(text)) is not None:
         return [], broken
+    found, error = _composed(text)
+    for _ in range(MAX_REPAIRS):
+        if error is None or (repaired := _with_quotes(text, error)) is None:
+            break
+        text = repaired
+        found, error = _composed(text)
+    return found, _broken(error) if error is not None else None
+
+
+def _composed(text: str) -> tuple[list[Node], Exception | None]:
     found: list[Node] = []
     try:
         loader = Loader(text)
@@ -53,11 +67,22 @@ def documents(text: str) -> tuple[list[Node], Broken | None]:
                     found.append(node)
         finally:
             loader.dispose()
-    except yaml.YAMLError as error:
-        return found, _broken(error)
-    except ValueError as error:  # a character no YAML may hold
-        return found, Broken(str(error), 0, 0)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a character no YAML may hold
+        return found, error
     return found, None
+
+
+def _with_quotes(text: str, error: Exception) -> str | None:
+    """The text with quotes around a plain word in brackets that ends in a colon (`[2001:db8::]`): Kubernetes' parser takes it, libyaml does not.
+
+    None: the error is another one.
+    """
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem != "found unexpected ':'" or error.context_mark is None:
+        return None
+    start = error.context_mark.index
+    end = start + len(_FLOW_WORD.match(text, start).group())  # type: ignore[union-attr]  # matches at least nothing
+    word = text[start:end]
+    return None if not word or '"' in word or "\\" in word else f'{text[:start]}"{word}"{text[end:]}'
 
 
 def _too_deep(text: str) -> Broken | None:
@@ -88,9 +113,9 @@ def _may_nest_in_blocks(text: str) -> bool:
     return _DEEP_LINE.search(text) is not None
 
 
-def _broken(error: yaml.YAMLError) -> Broken:
+def _broken(error: Exception) -> Broken:
     if not isinstance(error, yaml.MarkedYAMLError):
-        return Broken(str(error).splitlines()[0], 0, 0)
+        return Broken((str(error).splitlines() or ["unreadable"])[0], 0, 0)
     mark = error.problem_mark or error.context_mark
     reason = " ".join(part for part in (error.problem, error.context) if part) or "not YAML"
     hint = "indent with spaces" if "cannot start any token" in reason and "\\t" in reason else ""
