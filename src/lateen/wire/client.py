@@ -38,7 +38,7 @@ class DeltaClient:
 
     def first(self) -> list[bytes]:
         """The requests that open a stream; what is held is brought along."""
-        requests = []
+        requests: list[bytes] = []
         for url in dict.fromkeys((*self.wildcards, *self.asked)):
             versions = {name: version for name, (version, _) in self.held.get(url, {}).items()}
             names = tuple(sorted(self.asked.get(url, ())))
