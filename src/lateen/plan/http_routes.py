@@ -174,9 +174,9 @@ def _operation(service: EffectiveVirtualService, match: RouteMatch, action: Acti
 
 
 def default_route(db: Db, host: str, port: int, caller: Caller) -> Route:
-    """The route of a service that no VirtualService has: to its own cluster."""
+    """The route of a service that no VirtualService has: to its own cluster. Its retries look for another endpoint even where a hash chooses, as in Istio."""
     keys = hash_keys(db, caller.eyes, caller.labels, host, port, "")
-    action = Forward((Target(outbound_cluster(port, "", host)),), retries=http_action.retries(default_retries(db), bool(keys)), hash_keys=keys)
+    action = Forward((Target(outbound_cluster(port, "", host)),), retries=http_action.retries(default_retries(db), False), hash_keys=keys)
     return Route("default", RouteMatch(), action, operation=f"{host}:{port}/*")
 
 

@@ -4,12 +4,12 @@ A layout (names, domains, owners) is computed apart from the routes in it, so th
 Source: Istio, outbound route configurations and virtual hosts of sidecars.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lateen.base.names import MESH_GATEWAY, PASSTHROUGH, ObjectRef, outbound_cluster, virtual_host_name
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
-from lateen.incremental import Db, index, query
+from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import rule_labels
 from lateen.mesh.hosts import is_within, specificity
 from lateen.mesh.model import Port, Protocol, Resolution, Service
@@ -74,6 +74,8 @@ def egress_listener(db: Db, eyes: Scope, port: int, bind: str) -> EgressListener
     for one in scoped_listeners(db, eyes):
         if one.port is None or (one.port.number == port and (port or one.bind == bind)):
             return one
+        if bind == HTTP_PROXY and one.port.protocol is Protocol.HTTP_PROXY:
+            return one
     return None
 
 
@@ -87,7 +89,7 @@ def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     if way.port is not None and way.port.protocol is Protocol.HTTP_PROXY:
         port = 0
     host = route_name.rpartition(":")[0] if port else ""
-    services = _at_port(way.services, port)
+    services = _at_port(way, port)
     claims = imported_claims(db, to.eyes.namespace, way.hosts)
     if host:
         services = {name: service for name, service in services.items() if name == host}
@@ -99,15 +101,22 @@ def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     return Layout(port, (replace(own, domains=("*",)),), False) if own else None
 
 
-def _at_port(services: Iterable[Service], port: int) -> dict[str, Service]:
-    """Hostname → service with that port alone; port 0: with all."""
+def _at_port(way: EgressListener, port: int) -> dict[str, Service]:
+    """Hostname → service with that port alone (port 0: with all) and the aliases that are imported with it."""
     found: dict[str, Service] = {}
-    for service in services:
-        if port == 0:
-            found[service.hostname] = service
-        elif (own := service.port(port)) is not None:
-            found[service.hostname] = service if len(service.ports) == 1 else replace(service, ports=(own,))
+    for service in way.services:
+        own = service.port(port) if port else None
+        if port and own is None:
+            continue
+        ports = (own,) if own else service.ports
+        aliases = tuple(alias for alias in service.aliases if _is_imported(alias, way))
+        found[service.hostname] = service if (ports, aliases) == (service.ports, service.aliases) else replace(service, ports=ports, aliases=aliases)
     return found
+
+
+def _is_imported(alias: str, way: EgressListener) -> bool:
+    namespace = alias.split(".")[1] if "." in alias else ""
+    return any(home in ("*", namespace) and is_within(alias, host) for home, host in way.hosts)
 
 
 def _is_routed(port: Port) -> bool:
@@ -232,20 +241,3 @@ def catch_all(db: Db, eyes: Scope) -> VirtualHost:
     elif policy.mode is MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS:
         name, cluster = DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER
     return VirtualHost(name, ("*",), (Route(name, RouteMatch(), Forward((Target(cluster),))),))
-
-
-@index
-def routed_ports(db: Db, eyes: Scope) -> Mapping[str, None]:
-    """The names that a scope's services could give to route configurations: ports that speak HTTP, and `host:port` where the protocol is detected."""
-    found: dict[str, None] = {}
-    for way in scoped_listeners(db, eyes):
-        for service in way.services:
-            for port in service.ports:
-                if port.protocol.is_http:
-                    found[str(port.number)] = None
-                elif port.protocol.is_detected:
-                    found[f"{service.hostname}:{port.number}"] = None
-                    found[str(port.number)] = None
-        if way.port is not None and way.port.protocol.is_http:
-            found[str(way.port.number) if way.port.number else way.bind] = None
-    return found

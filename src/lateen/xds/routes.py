@@ -8,14 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lateen.base.names import ObjectRef
+from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
 from lateen.mesh.gateways import http_route_names
+from lateen.mesh.model import Protocol
 from lateen.mesh.view import View
-from lateen.mesh.visibility import Scope, scope
+from lateen.mesh.visibility import Scope, scope, scoped_listeners
 from lateen.plan.domains import Audience
 from lateen.plan.gateway_routes import GatewayEntry, gateway_layout, gateway_virtual_host
+from lateen.plan.outbound import outbound_entries
 from lateen.plan.route import VirtualHost
-from lateen.plan.virtual_hosts import Entry, audience, catch_all, layout, routed_ports, virtual_host
+from lateen.plan.virtual_hosts import HTTP_PROXY, Entry, audience, catch_all, layout, virtual_host
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.xds.resources import Resource, ResourceType
 from lateen.xds.route_bytes import virtual_host_message
@@ -99,6 +102,15 @@ def route_resource(db: Db, view: View, name: str) -> Resource | None:
     return _gateway_configuration(db, entries, name) if entries is not None else None
 
 
+@query
+def _sidecar_names(db: Db, view: View) -> frozenset[str]:
+    names = {contribution.route for entry in outbound_entries(db, view) for contribution in entry.contributions if contribution.route}
+    has_proxy = bool(mesh_field(db, "proxy_http_port")) or any(
+        way.port is not None and way.port.protocol is Protocol.HTTP_PROXY for way in scoped_listeners(db, scope(db, view))
+    )
+    return frozenset((*names, HTTP_PROXY) if has_proxy else names)
+
+
 def route_names(db: Db, view: View) -> frozenset[str]:
-    """The names of all route configurations that a view's listeners could ask for."""
-    return frozenset(http_route_names(db, view) if view.is_router else routed_ports.whole(db, scope(db, view)))
+    """The names of all route configurations that a view's listeners ask for."""
+    return frozenset(http_route_names(db, view)) if view.is_router else _sidecar_names(db, view)
