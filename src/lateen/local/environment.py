@@ -144,7 +144,7 @@ def resource_field(container: Container, wanted: ResourceField, around: Surround
     table = container.resources.limits if group == "limits" else container.resources.requests
     machine = {"cpu": around.cpus, "memory": around.memory_bytes}.get(resource, 0)
     said = table.get(resource, machine if group == "limits" else 0)
-    divisor = quantity(wanted.divisor)
+    divisor = quantity(str(wanted.divisor) or "1")
     return str(ceil(quantity(str(said)) / (divisor if divisor else 1)))
 
 

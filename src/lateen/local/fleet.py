@@ -21,7 +21,7 @@ from lateen.local.isolation import records
 from lateen.local.isolation.seam import Isolation
 from lateen.local.lifecycle import ConfigChanged, StopAsked
 from lateen.local.pods import PodMachine, adopted, new_state
-from lateen.local.podspec import Json, Pod
+from lateen.local.podspec import Json, Pod, without_nulls
 from lateen.local.runner import Ground, MakeMeshSide, PodRunner, recorded
 from lateen.local.users import User
 from lateen.local.workloads import BadWorkload, Existing, Workload
@@ -91,7 +91,7 @@ class Fleet:
 
     def apply(self, objects: Iterable[Json], removed: Iterable[str], is_full: bool) -> None:
         """Take in what control wants. `is_full`: it is all there is."""
-        fresh = {_name(item): item for item in objects}
+        fresh = {_name(item): without_nulls(item) for item in objects}
         gone = {key if key.count("/") > 1 else key.replace("/", "//") for key in removed}
         before = self.wanted.objects
         kept = {} if is_full else {key: item for key, item in before.items() if key not in gone}

@@ -28,7 +28,7 @@ class ResourceField(Part, frozen=True):
 
     resource: str = ""
     container_name: str = ""
-    divisor: str = "1"
+    divisor: str | int | float = "1"
 
 
 class KeyOf(Part, frozen=True):
@@ -257,6 +257,12 @@ class HostPath(Part, frozen=True):
     type: str = ""
 
 
+class Claim(Part, frozen=True):
+    """Kubernetes: core/v1 PersistentVolumeClaimVolumeSource."""
+
+    claim_name: str = ""
+
+
 class Volume(Part, frozen=True):
     """Kubernetes: core/v1 Volume. Other sorts than these are given an empty folder, and a message says so."""
 
@@ -267,6 +273,7 @@ class Volume(Part, frozen=True):
     projected: ProjectedVolume | None = None
     downward_api: DownwardVolume | None = msgspec.field(default=None, name="downwardAPI")
     host_path: HostPath | None = None
+    persistent_volume_claim: Claim | None = None
 
 
 class HostAlias(Part, frozen=True):
@@ -348,6 +355,13 @@ class Pod(Part, frozen=True):
         return self.spec.service_account_name or self.spec.service_account or "default"
 
 
+def without_nulls(value: Any) -> Any:
+    """JSON without the fields that say nothing."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def decoded(spec: Json) -> PodSpec:
     """A PodSpec from JSON, strings taken for numbers where the API would. Raises msgspec.ValidationError."""
-    return msgspec.convert(spec, PodSpec, strict=False)
+    return msgspec.convert(without_nulls(spec), PodSpec, strict=False)

@@ -100,6 +100,7 @@ class PodRunner:
         self._tasks: asyncio.TaskGroup | None = None
         self._launches: dict[str, Launch] = {}
         self._preparing: asyncio.Task[None] | None = None
+        self._earlier: dict[str, Any] = records.read(self.folder / "state.json", dict) or {}
 
     def post(self, event: Event) -> None:
         """Give the pod an event. Never waits."""
@@ -173,6 +174,7 @@ class PodRunner:
         containers = []
         for name, one in state.containers.items():
             launch, process = self._launches.get(name), one.process
+            earlier: dict[str, Any] = next((each for each in self._earlier.get("containers", ()) if each["name"] == name), {})
             containers.append(
                 {
                     "name": name,
@@ -183,11 +185,11 @@ class PodRunner:
                     "status": one.status.value,
                     "reason": one.reason,
                     "message": one.message,
-                    "uid": launch.uid if launch else 0,
-                    "gid": launch.gid if launch else 0,
-                    "groups": list(launch.groups) if launch else [],
-                    "env": launch.env if launch else {},
-                    "cwd": launch.cwd if launch else "/",
+                    "uid": launch.uid if launch else earlier.get("uid", 0),
+                    "gid": launch.gid if launch else earlier.get("gid", 0),
+                    "groups": list(launch.groups) if launch else earlier.get("groups", []),
+                    "env": launch.env if launch else earlier.get("env", {}),
+                    "cwd": launch.cwd if launch else earlier.get("cwd", "/"),
                 }
             )
         return {
@@ -196,10 +198,10 @@ class PodRunner:
             "workload": self.machine.pod.workload.replace(f"/{meta.namespace}/", "/", 1),
             "ip": state.addresses[0] if state.addresses else "",
             "ips": list(state.addresses),
-            "netns": str(self.network.netns) if self.network else "",
+            "netns": str(self.network.netns) if self.network else self._earlier.get("netns", ""),
             "hostname": self.machine.pod.spec.hostname or meta.name,
             "containers": containers,
-            "envoy": self.mesh_side.state() if self.mesh_side else {},
+            "envoy": (self.mesh_side.state() if self.mesh_side else {}) or self._earlier.get("envoy", {}),
         }
 
     def _on_proxy(self, is_ready: bool) -> None:
@@ -322,17 +324,16 @@ class PodRunner:
         command = mapped.command if mapped and mapped.command else tuple(expanded(word, own) for word in container.command)
         if not command:
             raise LateenError(f"image {container.image or '(none)'} is not in the image map and container {name} has no command; add it with --image-map")
-        folder = self.folder / "volumes"
         plans = {plan.name: plan for plan in volumes.plans(pod, around)}
         group = pod.spec.security_context.fs_group
         for plan in plans.values():
             if not plan.host:
-                volumes.write(plan, folder / plan.name, user.uid if plan.files is None else 0, group or 0)
+                volumes.write(plan, self._place(plan), user.uid if plan.files is None else 0, group or 0)
         mounts = (
             Mount("/etc/lateen/pod", self.folder / "etc", read_only=True),
             Mount("/etc/hosts", link="lateen/pod/hosts"),
             Mount("/etc/resolv.conf", link="lateen/pod/resolv.conf"),
-            *volumes.mounts(container, plans, folder, env),
+            *volumes.mounts(container, plans, self._place, env),
             *(mapped.mounts if mapped else ()),
         )
         return Launch(
@@ -347,6 +348,13 @@ class PodRunner:
             mounts=mounts,
             read_only_root=container.security_context.read_only_root_filesystem,
         )
+
+    def _place(self, plan: volumes.VolumePlan) -> Path:
+        """The folder of a volume; that of a claim outlives the pod."""
+        if plan.host:
+            return Path(plan.host)
+        namespace = self.machine.pod.metadata.namespace
+        return self._ground.paths.state / "claims" / f"{namespace}.{plan.claim}" if plan.claim else self.folder / "volumes" / plan.name
 
     def renew_volumes(self) -> None:
         """Bring ConfigMaps and Secrets that changed into the running pod's files; what cannot be resolved stays as it was. OSError."""

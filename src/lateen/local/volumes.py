@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,15 @@ class File:
 
 @dataclass(frozen=True)
 class VolumePlan:
-    """One volume of a pod. `files` None: a folder the application may write; `host` not empty: a folder or file of this machine."""
+    """One volume of a pod. `files` None: a folder the application may write.
+
+    `host` not empty: a folder or file of this machine; `claim` not empty: a folder that outlives the pod, named by its claim.
+    """
 
     name: str
     files: tuple[File, ...] | None = None
     host: str = ""
+    claim: str = ""
 
 
 def plans(pod: Pod, around: Surroundings) -> tuple[VolumePlan, ...]:
@@ -60,6 +64,8 @@ def _plan(pod: Pod, volume: Volume, around: Surroundings) -> VolumePlan:
             if source.downward_api is not None:
                 files += _downward(pod, source.downward_api, around)
         return VolumePlan(volume.name, tuple(files))
+    if volume.persistent_volume_claim is not None:
+        return VolumePlan(volume.name, claim=volume.persistent_volume_claim.claim_name)
     if volume.host_path is not None:
         return VolumePlan(volume.name, host=volume.host_path.path)
     return VolumePlan(volume.name)
@@ -145,8 +151,8 @@ def _as_written(folder: Path) -> dict[str, bytes] | None:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def mounts(container: Container, volumes: Mapping[str, VolumePlan], folder: Path, env: Mapping[str, str]) -> tuple[Mount, ...]:
-    """Where a container sees the pod's volumes. `folder`: holds a folder per volume. Unresolved: no such volume, a path that leaves it."""
+def mounts(container: Container, volumes: Mapping[str, VolumePlan], place: Callable[[VolumePlan], Path], env: Mapping[str, str]) -> tuple[Mount, ...]:
+    """Where a container sees the pod's volumes. `place`: the folder of a volume. Unresolved: no such volume, a path that leaves it."""
     result = []
     for mount in container.volume_mounts:
         plan = volumes.get(mount.name)
@@ -154,7 +160,7 @@ def mounts(container: Container, volumes: Mapping[str, VolumePlan], folder: Path
             raise Unresolved(f"volumeMounts names no volume of the pod: {mount.name}")
         if not mount.mount_path.startswith("/"):
             raise Unresolved(f"mountPath is not absolute: {mount.mount_path}")
-        source = Path(plan.host) if plan.host else folder / mount.name
+        source = place(plan)
         sub = expanded(mount.sub_path_expr, env) or mount.sub_path
         if sub and not _SAFE_PATH.match(sub):
             raise Unresolved(f"subPath must be relative and stay inside the volume: {sub}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from lateen.local.podspec import Json, OwnerReference, Pod, PodMeta, PodSpec, decoded
+from lateen.local.podspec import Claim, Json, OwnerReference, Pod, PodMeta, PodSpec, Volume, decoded, without_nulls
 
 _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Letters without vowels and look-alikes. Source: Kubernetes, rand.SafeEncodeString."""
@@ -58,6 +58,8 @@ class Workload:
     unavailable: int = 0
     is_recreate: bool = False
     is_ordered: bool = False
+    claims: tuple[str, ...] = ()
+    """Names of a StatefulSet's volumes, of which every pod has its own."""
     completions: int = 1
     backoff_limit: int = 6
 
@@ -75,6 +77,7 @@ def short_hash(value: object, length: int = 10) -> str:
 
 def workload(item: Json) -> Workload | None:
     """The workload that an object describes. None: pods do not come from this kind. BadWorkload."""
+    item = without_nulls(item)
     kind, metadata, spec = item.get("kind", ""), item.get("metadata", {}), item.get("spec") or {}
     namespace, name = metadata.get("namespace") or "default", metadata.get("name", "")
     if kind == "Pod":
@@ -97,7 +100,9 @@ def workload(item: Json) -> Workload | None:
         surge, unavailable = 0, 1
     if surge == 0 and unavailable == 0:
         unavailable = 1
-    return Workload(kind, namespace, name, replicas, template, surge, unavailable, strategy.get("type") == "Recreate", kind == "StatefulSet")
+    claims = tuple(each["metadata"]["name"] for each in spec.get("volumeClaimTemplates") or ())
+    is_recreate = strategy.get("type") == "Recreate"
+    return Workload(kind, namespace, name, replicas, template, surge, unavailable, is_recreate, kind == "StatefulSet", claims)
 
 
 def _share(value: Any, of: int, rounded: Any) -> int:
@@ -139,6 +144,8 @@ def template_pod(source: Workload, index: int, namespace_labels: Mapping[str, st
     told = {key: value for key, value in annotations.items() if key != "kubectl.kubernetes.io/last-applied-configuration"}
     revision = short_hash([labels, told, source.template.get("spec"), meshed])
     name, owner, more = _identity(source, index, revision)
+    volumes = tuple(Volume(name=claim, persistent_volume_claim=Claim(claim_name=f"{claim}-{name}")) for claim in source.claims)
+    spec = msgspec.structs.replace(spec, volumes=(*spec.volumes, *volumes))
     meta = PodMeta(
         name=name,
         namespace=source.namespace,
