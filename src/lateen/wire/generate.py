@@ -104,7 +104,12 @@ def _private(text: str, roots: list[str]) -> str:
     heads = "|".join(map(re.escape, roots))
     keep = r"(?!google\.protobuf(?:\.internal)? import (?:descriptor|descriptor_pool|symbol_database|runtime_version|message|builder|containers|enum_type_wrapper|well_known_types|python_message)\b)"
     text = re.sub(rf"^from {keep}((?:{heads})[\w.]*) import", rf"from {PACKAGE}.\1 import", text, flags=re.M)
-    text = re.sub(r"^from google\.protobuf import descriptor_pool as _descriptor_pool$", f"from {PACKAGE} import pool as _descriptor_pool", text, flags=re.M)
+    text = re.sub(
+        r"^from google\.protobuf import descriptor_pool as _descriptor_pool$",
+        f"from {PACKAGE} import pool as _descriptor_pool",
+        text,
+        flags=re.M,
+    )
     return re.sub(r"^_sym_db = .*$", "", text, flags=re.M)
 
 
