@@ -182,6 +182,10 @@ class _Merge:
             if taken is not None:
                 return self._refuse(server, "IST0145", "an older server has the same host on the same port", taken)
         held = self.groups.get((target, server.bind))
+        opens_plain = server.kind is ServerKind.TCP and held is not None and held[0].kind is ServerKind.TLS
+        if held and opens_plain and all(one.kind is ServerKind.TLS for one in held):
+            held.append(server)
+            return None
         if held and held[0].kind is not server.kind:
             return self._refuse(server, "LTN0211", f"port {server.port} already speaks {held[0].kind.value}, an older server's choice", held[0].gateway)
         if held and server.kind is ServerKind.TCP:

@@ -20,10 +20,15 @@ def _mode(setting: MutualTls | None) -> MtlsMode | None:
     return _MODES.get(setting.mode) if setting else None
 
 
+def _by_age(db: Db, namespace: str) -> list[PeerAuthentication]:
+    """The namespace's policies, oldest first. Source: Istio compares creation times themselves here, and none at all is before any."""
+    return sorted(in_namespace(db, PeerAuthentication, namespace), key=lambda policy: (policy.meta.created or 0.0, policy.name))
+
+
 @query
 def _wide_mode(db: Db, namespace: str) -> MtlsMode | None:
     """The mode of the oldest policy for the whole namespace; None: there is none, or it inherits."""
-    wide = (policy for policy in in_namespace(db, PeerAuthentication, namespace) if not _selector(policy))
+    wide = (policy for policy in _by_age(db, namespace) if not _selector(policy))
     oldest = next(wide, None)
     return _mode(oldest.spec.mtls) if oldest else None
 
@@ -40,7 +45,7 @@ def _workload_policies(db: Db, namespace: str) -> tuple[tuple[Labels, PeerAuthen
     """Selector and policy of those that select workloads, oldest first. In the root namespace a selector has no effect."""
     if namespace == root_namespace(db):
         return ()
-    return tuple((_selector(policy), policy) for policy in in_namespace(db, PeerAuthentication, namespace) if _selector(policy))
+    return tuple((_selector(policy), policy) for policy in _by_age(db, namespace) if _selector(policy))
 
 
 def workload_policy(db: Db, namespace: str, labels: Labels) -> PeerAuthentication | None:

@@ -70,7 +70,7 @@ def _server_names(server: GatewayServer) -> tuple[str, ...]:
 def _chains(db: Db, view: View, group: ServerGroup, server: GatewayServer) -> Iterator[Chain]:
     if group.kind is ServerKind.HTTP:
         yield Chain(ChainMatch(), Http(server.route_name, Role.GATEWAY, f"outbound_{server.route_name}"), origin=server.origin)
-    elif group.kind is ServerKind.TCP:
+    elif server.kind is ServerKind.TCP:
         yield from gateway_tcp_chains(db, view, server)
     elif server.tls is not None and server.tls.mode is ServerTlsMode.AUTO_PASSTHROUGH:
         yield from _auto_passthrough(db, view, server)

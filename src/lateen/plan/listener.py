@@ -96,10 +96,20 @@ class Tunnel:
 
 
 @dataclass(frozen=True)
+class NameCache:
+    """A cache of names that a dynamic forward proxy looks up; filter and cluster must say the same of it. `family`: V4_ONLY, V6_ONLY or ALL."""
+
+    name: str
+    family: str
+    max_hosts: int | None = None
+
+
+@dataclass(frozen=True)
 class Tcp:
     """Bytes are forwarded. Durations in seconds; `idle_timeout_s` None: Envoy's hour, 0: none. `is_hashed_by_source`: the source address chooses the host.
 
-    `takes_server_name`: the cluster is named by the connection's SNI; `targets` is empty then. `is_mutual`: the chain ends mesh TLS."""
+    `takes_server_name`: the cluster is named by the connection's SNI; `targets` is empty then. `is_mutual`: the chain ends mesh TLS.
+    `names`: the server name is looked up there, for port `names_port`; None: it isn't."""
 
     targets: tuple[TcpTarget, ...]
     stat_prefix: str = ""
@@ -107,8 +117,8 @@ class Tcp:
     max_duration_s: float | None = None
     is_hashed_by_source: bool = False
     takes_server_name: bool = False
-    is_dynamic_by_server_name: bool = False
-    dynamic_port: int = 0
+    names: NameCache | None = None
+    names_port: int = 0
     tunnel: Tunnel | None = None
     is_mutual: bool = False
 
@@ -125,19 +135,29 @@ class InboundRoute:
 
 
 @dataclass(frozen=True)
+class OpenRoute:
+    """The one route for requests to no known service, inline. `host`: of the virtual host, and the route's name."""
+
+    name: str
+    host: str
+    cluster: str
+
+
+@dataclass(frozen=True)
 class Http:
     """Requests are routed. `route`: a route configuration by name, or inline. `alpn`: what is offered upstream, where the cluster leaves it open; empty: the cluster's.
 
-    `has_grpc_web`: browsers' gRPC is translated. `is_mutual`: the chain ends mesh TLS. `server_port`: of a gateway's servers, for what they share."""
+    `has_grpc_web`: browsers' gRPC is translated. `is_mutual`: the chain ends mesh TLS. `names`: caches in which a request's host is looked up, where its
+    cluster is a dynamic forward proxy."""
 
-    route: str | InboundRoute
+    route: str | InboundRoute | OpenRoute
     role: Role
     stat_prefix: str
     alpn: str = ""
     has_grpc_web: bool = False
     is_mutual: bool = False
     is_proxy: bool = False
-    is_http3: bool = False
+    names: tuple[NameCache, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from lateen.base.names import BLACK_HOLE, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, ObjectRef, listener_name, outbound_cluster
+from lateen.base.names import BLACK_HOLE, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, listener_name, outbound_cluster
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, index, query
 from lateen.mesh.endpoints import endpoints
@@ -17,9 +17,25 @@ from lateen.mesh.services import addresses_for
 from lateen.mesh.view import View
 from lateen.mesh.visibility import EgressListener, OutboundPolicy, egress_listeners, outbound_policy
 from lateen.plan.intercept import is_captured, local_address, wildcards
-from lateen.plan.listener import HTTP_PROTOCOLS, RAW, Chain, ChainMatch, Direction, Http, Listener, Role, Tcp, TcpTarget, unique_chains
+from lateen.plan.listener import (
+    HTTP_PROTOCOLS,
+    RAW,
+    Chain,
+    ChainMatch,
+    Direction,
+    Http,
+    Listener,
+    NameCache,
+    OpenRoute,
+    Role,
+    Tcp,
+    TcpTarget,
+    unique_chains,
+)
+from lateen.plan.name_caches import names_of, unknown_names
 from lateen.plan.tcp_chains import destination_chains, to_cluster
 from lateen.plan.tcp_routes import TcpDestination
+from lateen.plan.virtual_hosts import DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER
 
 HTTP_PROXY_ROUTE = "http_proxy"
 ALPN_HTTP1 = "istio-http/1.1,istio"
@@ -196,11 +212,12 @@ def outbound_listener(db: Db, view: View, name: str) -> Listener | None:
 
 
 def _listener(db: Db, view: View, entry: Entry) -> Listener:
+    names = _names(db, view, entry)
     tcp: list[Chain] = []
     http: list[Chain] = []
     for contribution in entry.contributions:
         if contribution.route:
-            http.extend(_http_chains(contribution))
+            http.extend(_http_chains(contribution, names))
         if not contribution.route or contribution.is_detected:
             tcp.extend(_tcp_chains(db, view, entry, contribution))
     chains = unique_chains([*http, *tcp])
@@ -223,15 +240,23 @@ def _listener(db: Db, view: View, entry: Entry) -> Listener:
     )
 
 
-def _http_chains(contribution: Contribution) -> Iterator[Chain]:
+def _names(db: Db, view: View, entry: Entry) -> tuple[NameCache, ...]:
+    """The caches in which hosts of requests at a listener may be looked up."""
+    found = [names_of(one.service, view) for one in entry.contributions if one.route]
+    if outbound_policy(db, view).mode is MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS:
+        found.append(unknown_names(view))
+    return tuple(dict.fromkeys(cache for cache in found if cache is not None))
+
+
+def _http_chains(contribution: Contribution, names: tuple[NameCache, ...]) -> Iterator[Chain]:
     """One chain; for a detected port one for each version of HTTP, because each offers another protocol upstream."""
     web = contribution.port.protocol is Protocol.GRPC_WEB
     prefix = f"outbound_{contribution.route}"
     if not contribution.is_detected:
-        yield Chain(ChainMatch(transport=RAW, protocols=HTTP_PROTOCOLS), Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web))
+        yield Chain(ChainMatch(transport=RAW, protocols=HTTP_PROTOCOLS), Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web, names=names))
         return
     for protocol, alpn in zip(HTTP_PROTOCOLS, (ALPN_HTTP1, ALPN_HTTP2), strict=True):
-        yield Chain(ChainMatch(transport=RAW, protocols=(protocol,)), Http(contribution.route, Role.CLIENT, prefix, alpn))
+        yield Chain(ChainMatch(transport=RAW, protocols=(protocol,)), Http(contribution.route, Role.CLIENT, prefix, alpn, names=names))
 
 
 def _tcp_chains(db: Db, view: View, entry: Entry, contribution: Contribution) -> list[Chain]:
@@ -261,6 +286,21 @@ def to_unknown(policy: OutboundPolicy) -> Tcp:
 def virtual_outbound(db: Db, view: View) -> Listener:
     """The listener that takes every captured connection and hands it to the one for its destination, or treats it as unknown."""
     loop = Chain(ChainMatch(port=OUTBOUND_PORT), to_cluster(BLACK_HOLE), name="virtualOutbound-blackhole")
-    rest = unknown_chain(outbound_policy(db, view), "virtualOutbound-catchall-tcp")
-    origins: frozenset[ObjectRef] = frozenset()
-    return Listener(VIRTUAL_OUTBOUND, wildcards(view), OUTBOUND_PORT, Direction.OUTBOUND, (loop, rest), is_capture_all=True, origins=origins)
+    policy = outbound_policy(db, view)
+    rest = unknown_chain(policy, "virtualOutbound-catchall-tcp")
+    has_names = policy.mode is MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS
+    return Listener(
+        VIRTUAL_OUTBOUND,
+        wildcards(view),
+        OUTBOUND_PORT,
+        Direction.OUTBOUND,
+        (loop, _by_any_host(view), rest) if has_names else (loop, rest),
+        is_capture_all=True,
+        inspects_http=has_names,
+    )
+
+
+def _by_any_host(view: View) -> Chain:
+    """Requests to no known service, their host looked up. Source: Istio outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS."""
+    does = Http(OpenRoute(DYNAMIC_DNS, DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER), Role.CLIENT, DYNAMIC_DNS, names=(unknown_names(view),))
+    return Chain(ChainMatch(protocols=HTTP_PROTOCOLS), does, name="virtualOutbound-catchall-http")

@@ -4,6 +4,7 @@ Called by the planners of listeners. Which rules there are is `tcp_routes`'s; he
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.traffic_policy import TcpPool, TrafficPolicy
@@ -15,6 +16,7 @@ from lateen.mesh.view import View
 from lateen.mesh.visibility import Scope, scope
 from lateen.plan.destinations import service_seen
 from lateen.plan.listener import Chain, ChainMatch, Tcp, TcpTarget, Tunnel
+from lateen.plan.name_caches import names_of
 from lateen.plan.tcp_routes import TcpDestination, TcpRule, server_rules, sidecar_rules
 
 
@@ -67,7 +69,11 @@ def destination_chains(db: Db, view: View, service: Service, port: Port, default
     chains = [_rule_chain(db, view, rule, networks) for rule in found.rules]
     if found.needs_default and not any(rule.networks == networks != () for rule in found.rules):
         match = ChainMatch(server_names=_names((service.hostname,) if needs_name else ()), destinations=networks)
-        chains.append(Chain(match, _forward(db, view, (default,), False), origin=service.origin))
+        does = _forward(db, view, (default,), False)
+        names = names_of(service, view)
+        if names is not None:
+            does = replace(does, names=names, names_port=port.number)
+        chains.append(Chain(match, does, origin=service.origin))
     return chains
 
 

@@ -9,10 +9,10 @@ from lateen.wire.pb.envoy.extensions.filters.common.set_filter_state.v3 import v
 from lateen.wire.pb.envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 
 
-def offered_protocol(http: Http) -> object | None:
-    """The filter's message; None: the cluster's own ALPN holds."""
+def offered_protocol(http: Http) -> list[set_filter_state_pb2.Config]:
+    """The filter's message; none where the cluster's own ALPN holds."""
     if not http.alpn:
-        return None
+        return []
     text = formats.SubstitutionFormatString()
     text.text_format_source.inline_string = http.alpn
     value = value_pb2.FilterStateValue(
@@ -20,4 +20,4 @@ def offered_protocol(http: Http) -> object | None:
         format_string=text,
         shared_with_upstream=value_pb2.FilterStateValue.ONCE,
     )
-    return set_filter_state_pb2.Config(on_request_headers=[value])
+    return [set_filter_state_pb2.Config(on_request_headers=[value])]

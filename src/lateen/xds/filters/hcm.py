@@ -2,7 +2,7 @@
 
 from lateen.plan.access_logs import AccessLog
 from lateen.plan.http_settings import HttpSettings
-from lateen.plan.listener import Http, InboundRoute
+from lateen.plan.listener import Http, InboundRoute, OpenRoute
 from lateen.wire.pb.envoy.config.core.v3 import config_source_pb2, protocol_pb2
 from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2
 from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -21,7 +21,7 @@ def hcm_filter(http: Http, settings: HttpSettings, log: AccessLog | None) -> lis
         ads = config_source_pb2.ConfigSource(ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3)
         message.rds.CopyFrom(hcm.Rds(config_source=ads, route_config_name=http.route))
     else:
-        message.route_config.CopyFrom(inbound_routes(http.route))
+        message.route_config.CopyFrom(inbound_routes(http.route) if isinstance(http.route, InboundRoute) else open_routes(http.route))
     _paths_and_headers(message, settings)
     _limits(message, settings)
     message.upgrade_configs.add(upgrade_type="websocket")
@@ -102,6 +102,16 @@ def inbound_routes(plan: InboundRoute) -> route_pb2.RouteConfiguration:
     route = route_components_pb2.Route(name="default", match=route_components_pb2.RouteMatch(prefix="/"), route=action)
     route.decorator.operation = plan.operation
     host = route_components_pb2.VirtualHost(name=plan.host, domains=["*"], routes=[route])
+    message = route_pb2.RouteConfiguration(name=plan.name, virtual_hosts=[host])
+    message.validate_clusters.value = False
+    return message
+
+
+def open_routes(plan: OpenRoute) -> route_pb2.RouteConfiguration:
+    """The inline routes for unknown hosts: everything to one cluster, without limit on time."""
+    action = route_components_pb2.RouteAction(cluster=plan.cluster, timeout=duration(0), max_grpc_timeout=duration(0))
+    route = route_components_pb2.Route(name=plan.host, match=route_components_pb2.RouteMatch(prefix="/"), route=action)
+    host = route_components_pb2.VirtualHost(name=plan.host, domains=["*"], routes=[route], include_request_attempt_count=True)
     message = route_pb2.RouteConfiguration(name=plan.name, virtual_hosts=[host])
     message.validate_clusters.value = False
     return message

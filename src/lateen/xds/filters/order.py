@@ -1,6 +1,6 @@
 """Which HTTP filters a connection manager has, and in what order. The tables below are the order; a new filter is one file and one line here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lateen.plan.listener import Http, Role
@@ -11,30 +11,31 @@ from lateen.wire.pb.envoy.extensions.filters.http.router.v3 import router_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm
 from lateen.xds.any import packed
 from lateen.xds.filters.alpn import offered_protocol
+from lateen.xds.filters.dynamic_dns import by_host
 
 
 @dataclass(frozen=True)
 class HttpFilter:
-    """One filter: its name, the message it is configured with (None: it isn't wanted here)."""
+    """A kind of filter: its name, and the messages of those that are wanted here, mostly one or none."""
 
     name: str
-    message: Callable[[Http], object | None]
+    messages: Callable[[Http], Iterable[object]]
 
 
-GRPC_WEB = HttpFilter("envoy.filters.http.grpc_web", lambda http: grpc_web_pb2.GrpcWeb() if http.has_grpc_web else None)
+GRPC_WEB = HttpFilter("envoy.filters.http.grpc_web", lambda http: [grpc_web_pb2.GrpcWeb()] if http.has_grpc_web else [])
 ALPN = HttpFilter("lateen.filters.http.alpn", offered_protocol)
-FAULT = HttpFilter("envoy.filters.http.fault", lambda _: fault_pb2.HTTPFault())
-CORS = HttpFilter("envoy.filters.http.cors", lambda _: cors_pb2.Cors())
-ROUTER = HttpFilter("envoy.filters.http.router", lambda _: router_pb2.Router())
+FAULT = HttpFilter("envoy.filters.http.fault", lambda _: [fault_pb2.HTTPFault()])
+CORS = HttpFilter("envoy.filters.http.cors", lambda _: [cors_pb2.Cors()])
+NAMES = HttpFilter("envoy.filters.http.dynamic_forward_proxy", lambda http: map(by_host, http.names))
+ROUTER = HttpFilter("envoy.filters.http.router", lambda _: [router_pb2.Router()])
 
-OUTBOUND = (GRPC_WEB, ALPN, FAULT, CORS, ROUTER)
+OUTBOUND = (GRPC_WEB, ALPN, FAULT, CORS, NAMES, ROUTER)
 INBOUND = (GRPC_WEB, FAULT, CORS, ROUTER)
-GATEWAY = (GRPC_WEB, FAULT, CORS, ROUTER)
+GATEWAY = (GRPC_WEB, FAULT, CORS, NAMES, ROUTER)
 ORDER = {Role.CLIENT: OUTBOUND, Role.SERVER: INBOUND, Role.GATEWAY: GATEWAY}
 """Source: Istio, order of HTTP filters. `fault` and `cors` do nothing but where a route says so; they are always there so that a route change touches no listener."""
 
 
 def http_filters(http: Http) -> list[hcm.HttpFilter]:
     """The filters of one connection manager, the router last."""
-    wanted = ((one.name, one.message(http)) for one in ORDER[http.role])
-    return [hcm.HttpFilter(name=name, typed_config=packed(message)) for name, message in wanted if message is not None]
+    return [hcm.HttpFilter(name=one.name, typed_config=packed(message)) for one in ORDER[http.role] for message in one.messages(http)]

@@ -8,6 +8,7 @@ from lateen.wire.pb.envoy.extensions.filters.network.tcp_proxy.v3 import tcp_pro
 from lateen.wire.pb.envoy.type.v3 import hash_policy_pb2
 from lateen.xds.any import duration, packed
 from lateen.xds.filters.access_log import access_logs
+from lateen.xds.filters.dynamic_dns import by_server_name
 
 
 def tcp_filters(tcp: Tcp, log: AccessLog | None) -> list[listener_components_pb2.Filter]:
@@ -26,7 +27,7 @@ def tcp_filters(tcp: Tcp, log: AccessLog | None) -> list[listener_components_pb2
     if tcp.tunnel is not None:
         message.tunneling_config.hostname = tcp.tunnel.host
         message.tunneling_config.use_post = tcp.tunnel.method == "POST"
-    filters = []
+    filters = [by_server_name(tcp.names, tcp.names_port)] if tcp.names is not None else []
     if tcp.takes_server_name:
         message.cluster = "unused"
         filters.append(listener_components_pb2.Filter(name="envoy.filters.network.sni_cluster", typed_config=packed(sni_cluster_pb2.SniCluster())))
