@@ -314,3 +314,27 @@ async def test_a_killed_node_is_taken_over_with_the_same_processes(tmp_path):
         assert after[rows[1]["name"]]["pids"] == before[rows[1]["name"]] and after[rows[1]["name"]]["restarts"] == 0
         assert after[rows[0]["name"]]["pids"] != before[rows[0]["name"]]
         assert running.get(after[rows[1]["name"]]["ip"]) == "v1"
+
+
+def entered(state, container, *argv):
+    program = f"import json,sys; from lateen.local.enter import enter, CannotEnter\ntry: enter(json.loads(sys.argv[1]), {container!r}, sys.argv[2:])\nexcept CannotEnter as error: sys.exit(str(error))"
+    return subprocess.run([sys.executable, "-c", program, json.dumps(state), *argv], capture_output=True, text=True, timeout=20, input="from the terminal\n")
+
+
+async def test_a_command_in_a_pod_is_the_application_s_neighbour(tmp_path):
+    web = deployment("web", 1, env=[{"name": "VERSION", "value": "v7"}], volumeMounts=[{"name": "data", "mountPath": "/data"}], workingDir="/usr", pod={"volumes": [{"name": "data", "emptyDir": {}}]})
+    async with Running(tmp_path) as running:
+        running.fleet.apply([NAMESPACE, web], (), True)
+        ((name, row),) = (await running.ready(1)).items()
+        state = json.loads((running.fleet.settings.paths.pods / f"default.{name}" / "state.json").read_text())
+        script = "id -u; pwd; echo $VERSION; hostname; cat; touch /data/made && ls /data; grep CapEff /proc/self/status; curl -s http://127.0.0.1:8080/; exit 7"
+        done = await asyncio.to_thread(entered, state, None, "sh", "-c", script)
+        assert done.returncode == 7, done
+        assert done.stdout.split("\n") == ["65534", "/usr", "v7", name, "from the terminal", "made", "CapEff:\t0000000000000000", "v7"], done
+        assert row["ip"] in (await asyncio.to_thread(entered, state, "app", "hostname", "-I")).stdout
+        for container, argv, text in (
+            ("other", ["true"], f"pod default/{name} has no container other; it has: app"),
+            ("app", ["no-such"], "command not found: no-such"),
+        ):
+            failed = await asyncio.to_thread(entered, state, container, *argv)
+            assert failed.returncode == 1 and failed.stderr.strip() == text
