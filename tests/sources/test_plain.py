@@ -41,7 +41,7 @@ spec:
 @pytest.mark.parametrize("text", TEXTS)
 def test_round_trip(text):
     (item,) = decode(text, "t").objects
-    again = decode(json.dumps(as_json(item)), "t")
+    again = decode(json.dumps(as_json(item, reveals=True)), "t")
     assert again.findings == ()
     assert again.objects == (item,)
 
@@ -52,3 +52,8 @@ def test_defaults_are_left_out_and_messages_are_not():
     assert plain["spec"]["template"]["spec"]["volumes"] == [{"name": "v", "emptyDir": {}}]
     assert plain["spec"]["replicas"] == 0
     assert "minReadySeconds" not in plain["spec"]
+
+
+def test_secrets_are_written_out_for_the_node_alone():
+    (item,) = decode(TEXTS[2], "t").objects
+    assert "YQ" not in json.dumps(as_json(item))

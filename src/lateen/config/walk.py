@@ -223,7 +223,13 @@ def _list(item: Decoder) -> Decoder:
             _wrong(walk, node, path, "a list", hint)
             return ()
         walk.spend()
-        return tuple(item(walk, value, (path, f"[{index}]")) for index, value in enumerate(node.value))
+        found: list[object] = []
+        for index, value in enumerate(node.value):
+            if isinstance(value, ScalarNode) and scalar(value) is None:
+                _wrong(walk, value, (path, f"[{index}]"), "an entry", "take the `-` away")
+            else:
+                found.append(item(walk, value, (path, f"[{index}]")))
+        return tuple(found)
 
     return decode
 
