@@ -10,7 +10,7 @@ from lateen.mesh.model import Protocol
 from lateen.mesh.peer_authentication import mtls_mode
 from lateen.mesh.view import View
 from lateen.mesh.visibility import egress_listeners
-from lateen.plan.inbound import port_chains
+from lateen.plan.inbound import ends_own_tls, own_tls_chain, port_chains
 from lateen.plan.intercept import is_captured, local_address, wildcards
 from lateen.plan.listener import Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
 from lateen.plan.outbound import HTTP_PROXY_ROUTE
@@ -43,9 +43,11 @@ def _ingress(db: Db, view: View) -> Iterator[Listener]:
 def _ingress_listener(db: Db, view: View, port: InboundPort) -> Listener:
     addresses = (port.bind,) if port.bind else view.addresses[:1] or wildcards(view)
     mode = mtls_mode(db, view.namespace, view.labels, port.port)
-    chains = unique_chains(list(port_chains(db, port, inbound_cluster(port.port), mode, f"{addresses[0]}_{port.port}", 0)))
+    name = listener_name(addresses[0], port.port)
+    own = ends_own_tls(port, mode)
+    chains = unique_chains([own_tls_chain(db, port, name, 0)] if own else list(port_chains(db, port, inbound_cluster(port.port), mode, name, 0)))
     return Listener(
-        listener_name(addresses[0], port.port),
+        name,
         addresses,
         port.port,
         Direction.INBOUND,

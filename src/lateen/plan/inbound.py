@@ -34,7 +34,7 @@ from lateen.plan.listener import (
     TcpTarget,
     unique_chains,
 )
-from lateen.plan.server_tls import mesh_tls
+from lateen.plan.server_tls import mesh_tls, server_tls
 from lateen.plan.tcp_chains import to_cluster
 
 CATCH_ALL = "virtualInbound"
@@ -96,8 +96,25 @@ def port_chains(db: Db, port: InboundPort, cluster: str, mode: MtlsMode, name: s
         yield Chain(ChainMatch(at, shape.transport, shape.protocols), does, tls, name, port.origin)
 
 
+def ends_own_tls(port: InboundPort, mode: MtlsMode) -> bool:
+    """The Sidecar gives this port certificates of its own, and the mesh's mutual TLS is off there. Source: Istio IstioIngressListener.tls."""
+    return port.tls is not None and mode is MtlsMode.DISABLE
+
+
+def own_tls_chain(db: Db, port: InboundPort, name: str, at: int) -> Chain:
+    """The one chain of such a port: TLS is ended with the Sidecar's certificates, and nothing else gets in."""
+    assert port.tls is not None
+    is_http = port.protocol.is_http or port.protocol is Protocol.HTTPS
+    cluster = inbound_cluster(port.port)
+    route = InboundRoute(cluster, f"inbound|http|{port.port}", cluster, f"{port.host or ''}:{port.port}/*")
+    does = Http(route, Role.SERVER, f"inbound_{port.port}") if is_http else to_cluster(cluster)
+    return Chain(ChainMatch(at, TLS), does, server_tls(db, port.tls, is_http), name, port.origin)
+
+
 @query
 def _port_chains(db: Db, port: InboundPort, mode: MtlsMode) -> tuple[Chain, ...]:
+    if ends_own_tls(port, mode):
+        return (own_tls_chain(db, port, f"0.0.0.0_{port.port}", port.port),)
     return tuple(port_chains(db, port, inbound_cluster(port.port), mode, f"0.0.0.0_{port.port}", port.port))
 
 
@@ -131,6 +148,7 @@ def virtual_inbound(db: Db, view: View) -> Listener:
             modes[number] = mode
             chains.extend(_passthrough_chains(db, mode, number))
     rest = mtls_mode(db, view.namespace, view.labels)
+    plain = {number for number, mode in modes.items() if mode is MtlsMode.DISABLE} - {port.port for port in ports if port.tls is not None}
     chains.extend(_passthrough_chains(db, rest, 0))
     return Listener(
         VIRTUAL_INBOUND,
@@ -139,9 +157,9 @@ def virtual_inbound(db: Db, view: View) -> Listener:
         Direction.INBOUND,
         unique_chains(chains),
         keeps_original_destination=is_captured(view),
-        inspects_tls=any(mode is not MtlsMode.DISABLE for mode in (*modes.values(), rest)),
+        inspects_tls=rest is not MtlsMode.DISABLE or not plain >= modes.keys(),
         inspects_http=True,
-        tls_free_ports=tuple(sorted(number for number, mode in modes.items() if mode is MtlsMode.DISABLE)),
+        tls_free_ports=tuple(sorted(plain)),
         http_free_ports=tuple(sorted(port.port for port in ports if not port.protocol.is_detected)),
         origins=frozenset(origins),
     )

@@ -294,8 +294,10 @@ def virtual_outbound(db: Db, view: View) -> Listener:
         wildcards(view),
         OUTBOUND_PORT,
         Direction.OUTBOUND,
-        (loop, _by_any_host(view), rest) if has_names else (loop, rest),
+        (loop, _by_any_host(view)) if has_names else (loop, rest),
+        rest if has_names else None,
         is_capture_all=True,
+        inspects_tls=has_names,
         inspects_http=has_names,
     )
 
@@ -303,4 +305,4 @@ def virtual_outbound(db: Db, view: View) -> Listener:
 def _by_any_host(view: View) -> Chain:
     """Requests to no known service, their host looked up. Source: Istio outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS."""
     does = Http(OpenRoute(DYNAMIC_DNS, DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER), Role.CLIENT, DYNAMIC_DNS, names=(unknown_names(view),))
-    return Chain(ChainMatch(protocols=HTTP_PROTOCOLS), does, name="virtualOutbound-catchall-http")
+    return Chain(ChainMatch(transport=RAW, protocols=HTTP_PROTOCOLS), does, name="virtualOutbound-catchall-http")

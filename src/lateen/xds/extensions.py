@@ -3,6 +3,7 @@
 Names of secrets are Istio's: `kubernetes://NAME`, with `-cacert` for the root beside it; `file-cert:CHAIN~KEY` and `file-root:PATH` for files where the proxy runs.
 """
 
+from lateen.base.names import VIRTUAL_INBOUND
 from lateen.incremental import Db, query
 from lateen.mesh.credentials import ROOT_SUFFIX, Certificate, Root, certificate, root
 from lateen.mesh.view import View
@@ -30,7 +31,7 @@ def extension_resource(db: Db, view: View, name: str) -> Resource | None:
 def secret_names(db: Db, view: View) -> frozenset[str]:
     """The secrets that a view's listeners name over ADS. Clusters name more; a proxy asks for each by name."""
     found: set[str] = set()
-    for name in listener_names(db, view) if view.is_router else ():
+    for name in listener_names(db, view) if view.is_router else (VIRTUAL_INBOUND,):
         plan = listener(db, view, name)
         for tls in (chain.tls for chain in plan.chains if chain.tls) if plan else ():
             found.update(source.name for source in (*tls.certificates, *((tls.root,) if tls.root else ())) if not source.path)
