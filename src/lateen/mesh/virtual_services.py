@@ -15,7 +15,7 @@ import msgspec
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import MESH_GATEWAY, ObjectRef, full_host
 from lateen.config.kinds.istio.virtual_service import Destination, HttpRoute, TcpRoute, TlsRoute, VirtualService
-from lateen.config.store import everywhere, mesh_field, one, ref
+from lateen.config.store import age, everywhere, mesh_field, one, ref
 from lateen.incremental import Db, index, query
 from lateen.mesh.delegates import merged_routes
 from lateen.mesh.hosts import is_within
@@ -41,6 +41,7 @@ class Heading:
     hosts: tuple[str, ...]
     gateways: tuple[str, ...]
     export_to: frozenset[str]
+    age: tuple[float, str, str] = (0.0, "", "")
 
     @property
     def namespace(self) -> str:
@@ -52,9 +53,9 @@ class Heading:
         return not self.export_to.isdisjoint(("*", namespace))
 
     @property
-    def rank(self) -> int:
-        """Before age: those for their own namespace alone, those for some namespaces, those for all. Source: Istio, order of its indexes."""
-        return 2 if "*" in self.export_to else 0 if self.export_to == {self.namespace} else 1
+    def rank(self) -> tuple[int, tuple[float, str, str]]:
+        """Order of precedence: those for their own namespace alone, those for some namespaces, those for all; the oldest of each. Source: Istio."""
+        return 2 if "*" in self.export_to else 0 if self.export_to == {self.namespace} else 1, self.age
 
 
 class Semantics(Enum):
@@ -120,6 +121,7 @@ def _heading(service: VirtualService, default: tuple[str, ...]) -> Heading:
         tuple(resolved_host(host, home) for host in service.spec.hosts),
         tuple(gateway_name(name, home) for name in service.spec.gateways) or (MESH_GATEWAY,),
         _exported(service, default),
+        age(service),
     )
 
 
@@ -160,6 +162,32 @@ def imported_claims(db: Db, namespace: str, imports: Imports) -> tuple[Heading, 
     """The same for sidecars, of what an egress listener imports."""
     found = claims(db, namespace, MESH_GATEWAY)
     return found if imports == EVERYTHING else tuple(heading for heading in found if _is_imported(heading, imports))
+
+
+@index
+def _claims_by_host(db: Db, namespace: str, imports: Imports) -> Mapping[str, tuple[Heading, ...]]:
+    """Host, exact or wildcard → those that claim it, in order of precedence."""
+    found: dict[str, list[Heading]] = {}
+    for heading in imported_claims(db, namespace, imports):
+        for host in dict.fromkeys(heading.hosts):
+            found.setdefault(host, []).append(heading)
+    return {host: tuple(members) for host, members in found.items()}
+
+
+@query
+def _wildcards(db: Db, namespace: str, imports: Imports) -> tuple[str, ...]:
+    """The wildcards that anyone claims, sorted."""
+    return tuple(sorted(host for host in _claims_by_host.whole(db, namespace, imports) if host.startswith("*")))
+
+
+def claims_of(db: Db, namespace: str, imports: Imports, host: str) -> tuple[Heading, ...]:
+    """The headings that concern one host (itself a wildcard or not), in order of precedence. Recorded: those alone, and which wildcards there are."""
+    if host.startswith("*"):
+        hosts = [one for one in _claims_by_host.whole(db, namespace, imports) if is_within(one, host) or is_within(host, one)]
+    else:
+        hosts = [host, *(one for one in _wildcards(db, namespace, imports) if is_within(host, one))]
+    found = {heading: None for one in hosts for heading in _claims_by_host.at(db, one, namespace, imports) or ()}
+    return tuple(sorted(found, key=lambda heading: heading.rank))
 
 
 def _is_imported(heading: Heading, imports: Imports) -> bool:

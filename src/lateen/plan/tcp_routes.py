@@ -13,10 +13,10 @@ from lateen.incremental import Db, query
 from lateen.mesh.gateways import GatewayServer
 from lateen.mesh.hosts import overlap
 from lateen.mesh.view import View
-from lateen.mesh.virtual_services import EffectiveVirtualService, effective, imported_claims, virtual_services
+from lateen.mesh.virtual_services import EffectiveVirtualService, claims_of, effective, virtual_services
 from lateen.mesh.visibility import Scope
 from lateen.plan.destinations import Caller, cluster_name, tcp_cluster
-from lateen.plan.virtual_hosts import audience, egress_listener
+from lateen.plan.virtual_hosts import audience, way_out
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,11 @@ def sidecar_rules(db: Db, view: View, host: str, port: int, *, is_tls: bool) -> 
 
 @query
 def _sidecar_rules(db: Db, at: Caller, host: str, is_tls: bool) -> TcpRules:
-    way = egress_listener(db, at.eyes, at.port, "")
+    way = way_out(db, at.eyes, at.port, "")
     if way is None:
         return NO_RULES
-    headings = imported_claims(db, at.eyes.namespace, way.hosts)
-    owners = tuple(heading.key for heading in headings if any(overlap(host, one) for one in heading.hosts))
-    services = tuple(service for key in owners if (service := effective(db, key)))
+    owners = claims_of(db, at.eyes.namespace, way.hosts, host)
+    services = tuple(service for heading in owners if (service := effective(db, heading.key)))
     return _tls_rules(db, at, services) if is_tls else _tcp_rules(db, at, services)
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 from lateen.base.names import MESH_GATEWAY, PASSTHROUGH, ObjectRef, outbound_cluster, virtual_host_name
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
-from lateen.incremental import Db, query
+from lateen.incremental import Db, index, query
 from lateen.mesh.destination_rules import rule_labels
 from lateen.mesh.hosts import is_within, specificity
 from lateen.mesh.model import Port, Protocol, Resolution, Service
 from lateen.mesh.view import View
-from lateen.mesh.virtual_services import Heading, imported_claims, source_label_keys
+from lateen.mesh.virtual_services import Heading, claims_of, imported_claims, source_label_keys
 from lateen.mesh.visibility import EgressListener, Scope, scope, scoped_listeners, scoped_policy
 from lateen.plan.destinations import Caller, tcp_cluster
 from lateen.plan.domains import Audience, service_domains, with_port
@@ -69,13 +69,22 @@ def listener_port(route_name: str) -> int:
     return int(text) if text.isdigit() and not route_name.startswith(("/", "@")) else 0
 
 
-def egress_listener(db: Db, eyes: Scope, port: int, bind: str) -> EgressListener | None:
-    """The way out that a route configuration belongs to: that of its port or socket, else the one for everything."""
-    for one in scoped_listeners(db, eyes):
-        if one.port is None or (one.port.number == port and (port or one.bind == bind)):
-            return one
-        if bind == HTTP_PROXY and one.port.protocol is Protocol.HTTP_PROXY:
-            return one
+@dataclass(frozen=True)
+class Way:
+    """An egress listener without its services. `position`: among those of its scope. `is_proxy`: its clients speak to an HTTP proxy."""
+
+    position: int
+    hosts: tuple[tuple[str, str], ...]
+    is_proxy: bool
+
+
+@query
+def way_out(db: Db, eyes: Scope, port: int, bind: str) -> Way | None:
+    """The way out that a port or (port 0) a socket or the HTTP proxy belongs to, else the one for everything. Its services are read apart."""
+    for position, one in enumerate(scoped_listeners(db, eyes)):
+        is_proxy = one.port is not None and one.port.protocol is Protocol.HTTP_PROXY
+        if one.port is None or (one.port.number == port and (port or one.bind == bind)) or (is_proxy and bind == HTTP_PROXY):
+            return Way(position, one.hosts, is_proxy)
     return None
 
 
@@ -83,17 +92,15 @@ def egress_listener(db: Db, eyes: Scope, port: int, bind: str) -> EgressListener
 def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     """The virtual hosts of one route configuration; None: no listener of theirs could name it."""
     port = listener_port(route_name)
-    way = egress_listener(db, to.eyes, port, route_name)
+    way = way_out(db, to.eyes, port, "" if port else route_name)
     if way is None:
         return None
-    if way.port is not None and way.port.protocol is Protocol.HTTP_PROXY:
+    if way.is_proxy:
         port = 0
     host = route_name.rpartition(":")[0] if port else ""
-    services = _at_port(way, port)
-    claims = imported_claims(db, to.eyes.namespace, way.hosts)
-    if host:
-        services = {name: service for name, service in services.items() if name == host}
-        claims = tuple(heading for heading in claims if any(is_within(host, one) for one in heading.hosts))
+    found = _at_port.at(db, (port, host), to.eyes, way.position) or ()
+    services = {service.hostname: service for service in found}
+    claims = claims_of(db, to.eyes.namespace, way.hosts, host) if host else imported_claims(db, to.eyes.namespace, way.hosts)
     entries = _entries(db, to, port, services, claims)
     if not host:
         return Layout(port, tuple(sorted(entries, key=lambda entry: entry.name)), True)
@@ -101,17 +108,19 @@ def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     return Layout(port, (replace(own, domains=("*",)),), False) if own else None
 
 
-def _at_port(way: EgressListener, port: int) -> dict[str, Service]:
-    """Hostname → service with that port alone (port 0: with all) and the aliases that are imported with it."""
-    found: dict[str, Service] = {}
-    for service in way.services:
-        own = service.port(port) if port else None
-        if port and own is None:
-            continue
-        ports = (own,) if own else service.ports
-        aliases = tuple(alias for alias in service.aliases if _is_imported(alias, way))
-        found[service.hostname] = service if (ports, aliases) == (service.ports, service.aliases) else replace(service, ports=ports, aliases=aliases)
-    return found
+@index
+def _at_port(db: Db, eyes: Scope, position: int) -> Mapping[tuple[int, str], tuple[Service, ...]]:
+    """(port, "") → the services that have it, with that port alone (port 0: with all) and the aliases imported with them; (port, host): one of them."""
+    way = scoped_listeners(db, eyes)[position]
+    found: dict[int, dict[str, Service]] = {}
+    for seen in way.services:
+        aliases = tuple(alias for alias in seen.aliases if _is_imported(alias, way))
+        service = seen if aliases == seen.aliases else replace(seen, aliases=aliases)
+        found.setdefault(0, {})[service.hostname] = service
+        for port in service.ports:
+            found.setdefault(port.number, {})[service.hostname] = service if len(service.ports) == 1 else replace(service, ports=(port,))
+    whole = {(port, ""): tuple(services.values()) for port, services in found.items()}
+    return whole | {(port, host): (service,) for port, services in found.items() for host, service in services.items()}
 
 
 def _is_imported(alias: str, way: EgressListener) -> bool:
