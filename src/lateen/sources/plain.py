@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 
+from lateen.base.secrets import Secret
 from lateen.config.kinds.objects import Object
 from lateen.config.kinds.values import Duration, Json
 
 _TIMES = ("creationTimestamp", "deletionTimestamp")
 
 
-def as_json(item: Object) -> dict[str, Any]:  # Any: JSON
-    """The object with apiVersion and kind; whatever is at its default is left out."""
-    plain: dict[str, Any] = _plain(item)
+def as_json(item: Object, *, reveals: bool = False) -> dict[str, Any]:  # Any: JSON
+    """The object with apiVersion and kind; whatever is at its default is left out. `reveals`: secrets are written out, which is for the node alone."""
+    plain: dict[str, Any] = _plain(item, reveals)
     metadata = plain.setdefault("metadata", {})
     for key in _TIMES:
         if key in metadata:
@@ -30,21 +31,23 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str, Any], ...]:
     return tuple((one.name, one.encode_name, one.default) for one in msgspec.structs.fields(kind))
 
 
-def _plain(value: Any) -> Any:  # JSON
+def _plain(value: Any, reveals: bool) -> Any:  # JSON
     match value:
         case msgspec.Struct():
             pairs = ((name, default, getattr(value, attribute)) for attribute, name, default in _fields(type(value)))
-            return {name: _plain(item) for name, default, item in pairs if type(item) is not type(default) or item != default}
+            return {name: _plain(item, reveals) for name, default, item in pairs if type(item) is not type(default) or item != default}
+        case Secret():
+            return value.reveal().decode(errors="replace") if reveals else str(value)
         case Json():
             return value.plain()
         case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: _plain(item, reveals) for key, item in value.items()}
         case Enum():
             return value.value
         case Duration():
             return str(value)
         case tuple() | list():
-            return [_plain(item) for item in value]
+            return [_plain(item, reveals) for item in value]
         case bytes():
             return value.decode(errors="replace")
         case _:
