@@ -5,6 +5,8 @@ Called by `plan` (clusters, load assignments, hash policies). Source: Istio, Des
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
 
 from lateen.base.names import ObjectRef, full_host
 from lateen.config import store
@@ -38,34 +40,71 @@ class EffectiveRule:
         return not self.selector and bool(self.export_to & {"*", namespace})
 
 
+class Pool(Enum):
+    """The rules of a namespace that count for some clients. LOCAL: for its own. EXPORTED: for those of other namespaces. PRIVATE: only for its own, which is
+    all that a proxy of the root namespace takes from there first. Source: Istio, destination rule index."""
+
+    LOCAL = "local"
+    EXPORTED = "exported"
+    PRIVATE = "private"
+
+    def takes(self, heading: "_Heading", namespace: str) -> bool:
+        """Whether a rule of `namespace` is in it."""
+        is_private = heading.has_selector or heading.export_to == {namespace}
+        match self:
+            case Pool.LOCAL:
+                return heading.has_selector or bool(heading.export_to & {"*", namespace})
+            case Pool.EXPORTED:
+                return not is_private
+            case Pool.PRIVATE:
+                return is_private
+            case _ as never:
+                assert_never(never)
+
+
+@dataclass(frozen=True)
+class _Heading:
+    host: str
+    export_to: frozenset[str]
+    has_selector: bool
+
+
 @query
-def _host(db: Db, namespace: str, name: str) -> str:
+def _heading(db: Db, namespace: str, name: str) -> _Heading | None:
+    """What lookups read of one rule; None: there is none."""
     rule = store.one(db, DestinationRule, namespace, name)
-    return full_host(rule.spec.host.lower(), namespace) if rule else ""
+    return _Heading(full_host(rule.spec.host.lower(), namespace), _export_to(db, rule), bool(_selector(rule))) if rule else None
+
+
+def _export_to(db: Db, rule: DestinationRule) -> frozenset[str]:
+    defaults = store.mesh_field(db, "default_destination_rule_export_to")
+    return exported_to(rule.spec.export_to or (defaults if isinstance(defaults, tuple) else ()), rule.meta.namespace)
 
 
 @index
-def _names_by_host(db: Db, namespace: str) -> Mapping[str, tuple[str, ...]]:
+def _names_by_host(db: Db, namespace: str, pool: Pool) -> Mapping[str, tuple[str, ...]]:
     """Host → names of the namespace's DestinationRules for it, unordered."""
     found: dict[str, list[str]] = {}
     for key in store.OBJECTS.keys(db, ("DestinationRule", namespace)):
-        found.setdefault(_host(db, namespace, key.name), []).append(key.name)
+        heading = _heading(db, namespace, key.name)
+        if heading is not None and pool.takes(heading, namespace):
+            found.setdefault(heading.host, []).append(key.name)
     return {host: tuple(sorted(names)) for host, names in found.items()}
 
 
 @query
-def _hosts(db: Db, namespace: str) -> tuple[frozenset[str], tuple[str, ...]]:
+def _hosts(db: Db, namespace: str, pool: Pool) -> tuple[frozenset[str], tuple[str, ...]]:
     """Hosts without a wildcard, and those with one, longest first."""
-    hosts = _names_by_host.whole(db, namespace)
+    hosts = _names_by_host.whole(db, namespace, pool)
     wild = sorted((host for host in hosts if host.startswith("*")), key=lambda host: (-len(host), host))
     return frozenset(host for host in hosts if not host.startswith("*")), tuple(wild)
 
 
 @query
-def merged_rules(db: Db, namespace: str, host: str) -> tuple[EffectiveRule, ...]:
+def merged_rules(db: Db, namespace: str, pool: Pool, host: str) -> tuple[EffectiveRule, ...]:
     """The rules of a namespace written for exactly this host, merged: those with a selector first. Policies are the oldest's that has one, of two subsets
     of one name the older one counts. Rules of different exportTo stay apart."""
-    found = (store.one(db, DestinationRule, namespace, name) for name in _names_by_host.at(db, host, namespace) or ())
+    found = (store.one(db, DestinationRule, namespace, name) for name in _names_by_host.at(db, host, namespace, pool) or ())
     written = sorted((rule for rule in found if rule is not None), key=lambda rule: (not _selector(rule), store.age(rule)))
     merged: list[EffectiveRule] = []
     for rule in written:
@@ -92,8 +131,6 @@ def _selector(rule: DestinationRule) -> Labels:
 
 
 def _alone(db: Db, rule: DestinationRule, host: str) -> EffectiveRule:
-    defaults = store.mesh_field(db, "default_destination_rule_export_to")
-    export_to = rule.spec.export_to or (defaults if isinstance(defaults, tuple) else ())
     subsets: dict[str, Subset] = {}
     for subset in rule.spec.subsets:
         subsets.setdefault(subset.name, subset)
@@ -103,7 +140,7 @@ def _alone(db: Db, rule: DestinationRule, host: str) -> EffectiveRule:
         traffic_policy=rule.spec.traffic_policy,
         subsets=tuple(subsets.values()),
         origins=(store.ref(rule),),
-        export_to=exported_to(export_to, rule.meta.namespace),
+        export_to=_export_to(db, rule),
         selector=_selector(rule),
     )
 
@@ -129,10 +166,10 @@ def most_specific(hostname: str, exact: frozenset[str], wild: Iterable[str]) -> 
 
 
 @query
-def _candidates(db: Db, namespace: str, hostname: str) -> tuple[EffectiveRule, ...]:
+def _candidates(db: Db, namespace: str, pool: Pool, hostname: str) -> tuple[EffectiveRule, ...]:
     """A namespace's rules for the most specific host it has for `hostname`."""
-    host = most_specific(hostname, *_hosts(db, namespace))
-    return merged_rules(db, namespace, host) if host is not None else ()
+    host = most_specific(hostname, *_hosts(db, namespace, pool))
+    return merged_rules(db, namespace, pool, host) if host is not None else ()
 
 
 @query
@@ -140,13 +177,11 @@ def destination_rule(db: Db, client_namespace: str, service_namespace: str, host
     """The rule in force for a client's calls to a host: of the client's namespace, else the service's, else the root namespace's; the first that has any
     wins whole. `labels`: the client's, as `rule_labels` leaves them. None: none."""
     root = store.root_namespace(db)
-    local = _candidates(db, client_namespace, hostname)
-    if client_namespace == root:
-        local = tuple(rule for rule in local if rule.selector or rule.export_to == {root})
+    local = _candidates(db, client_namespace, Pool.PRIVATE if client_namespace == root else Pool.LOCAL, hostname)
     if local:
         return _chosen(local, labels)
     for namespace in dict.fromkeys((service_namespace, root)):
-        exported = tuple(rule for rule in _candidates(db, namespace, hostname) if rule.is_visible_to(client_namespace))
+        exported = tuple(rule for rule in _candidates(db, namespace, Pool.EXPORTED, hostname) if rule.is_visible_to(client_namespace))
         if exported:
             return _chosen(exported, ())
     return None
@@ -160,8 +195,8 @@ def _chosen(rules: tuple[EffectiveRule, ...], labels: Labels) -> EffectiveRule |
 
 @query
 def _selector_keys(db: Db, namespace: str) -> frozenset[str]:
-    names = {name for names in _names_by_host.whole(db, namespace).values() for name in names}
-    return frozenset(key for name in sorted(names) for key in _rule_keys(db, namespace, name))
+    names = (key.name for key in store.OBJECTS.keys(db, ("DestinationRule", namespace)))
+    return frozenset(key for name in names for key in _rule_keys(db, namespace, name))
 
 
 @query

@@ -113,7 +113,7 @@ def _from_slices(db: Db, service: Service, names: tuple[str, ...]) -> Iterator[E
     for name in names:
         piece = store.one(db, EndpointSlice, service.namespace, name)
         for member in piece.endpoints if piece else ():
-            health = _health(member, service.publishes_not_ready)
+            health = _health(member)
             if piece is None or health is None:
                 continue
             for address in member.addresses:
@@ -130,10 +130,10 @@ def _from_slices(db: Db, service: Service, names: tuple[str, ...]) -> Iterator[E
                         )
 
 
-def _health(member: SliceEndpoint, publishes_not_ready: bool) -> Health | None:
+def _health(member: SliceEndpoint) -> Health | None:
     """None: it ends, and takes no more connections. Source: Istio, EndpointSlice conditions."""
     conditions = member.conditions
-    if conditions is None or conditions.ready is None or conditions.ready or publishes_not_ready:
+    if conditions is None or conditions.ready is None or conditions.ready:
         return Health.HEALTHY
     return None if conditions.terminating else Health.UNHEALTHY
 

@@ -55,5 +55,6 @@ def is_all_meshed(db: Db, namespace: str, hostname: str, port_name: str, subset:
 
 @query
 def has_sidecars(db: Db, namespace: str, hostname: str) -> bool:
-    """Whether every endpoint of a host has a sidecar; also where there is no endpoint. Source: Istio, mesh TLS of headless services."""
-    return all(one.has_mesh_tls for one in endpoints(db, namespace, hostname))
+    """Whether a host has endpoints, and every one has a sidecar. Source: Istio, mesh TLS of headless services."""
+    found = endpoints(db, namespace, hostname)
+    return bool(found) and all(one.has_mesh_tls for one in found)

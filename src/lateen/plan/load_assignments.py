@@ -48,8 +48,9 @@ class Placement:
 
 @dataclass(frozen=True)
 class AssignmentKey:
-    """All that a load assignment depends on besides endpoints and peer authentication. `node`: only endpoints there, empty: of all nodes.
-    `placement` None: the client's place does not count. `has_names`: the client resolves names; else endpoints that are no address are left out."""
+    """All that a load assignment depends on besides endpoints and peer authentication. `node`: only endpoints there, None: of all nodes.
+    `placement` None: the client's place does not count. `named_port`: the client resolves names, of
+    endpoints for a port of this number; None: endpoints are addresses, for a port of that name. Source: Istio, which keys the two so."""
 
     cluster: str
     namespace: str
@@ -57,9 +58,9 @@ class AssignmentKey:
     port_name: str
     subset: Labels = ()
     mode: ClientMode = ClientMode.AUTO
-    node: str = ""
+    node: str | None = None
     placement: Placement | None = None
-    has_names: bool = False
+    named_port: int | None = None
 
 
 @query
@@ -78,11 +79,12 @@ def load_assignment(db: Db, key: AssignmentKey) -> Assignment:
 
 
 def _is_chosen(one: Endpoint, key: AssignmentKey) -> bool:
-    if one.port_name != key.port_name or (key.node and one.node != key.node):
+    is_for_port = one.port_name == key.port_name if key.named_port is None else one.service_port == key.named_port
+    if not is_for_port or (key.node is not None and one.node != key.node):
         return False
     if key.subset and not selects(key.subset, _labels(one)):
         return False
-    return key.has_names or is_address(one.address)
+    return key.named_port is not None or is_address(one.address)
 
 
 def is_address(text: str) -> bool:

@@ -89,7 +89,7 @@ def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
     discovery = _discovery(client, target, policy)
     labels = label_pairs(subset.labels) if subset else ()
     upstream = upstream_of(target, rule, client, discovery)
-    http = _http(db, target, policy, upstream, labels)
+    http = _http(db, client, target, policy, upstream, labels)
     tls = Transport() if target.is_sni else transport(db, upstream, policy.tls, http.protocol if _speaks_http(target, http) else None)
     http = _with_server_names(db, http, policy, tls, discovery)
     mesh_s = store.mesh_field(db, "connect_timeout")
@@ -139,15 +139,17 @@ def _discovery(client: Client, target: Target, policy: TrafficPolicy) -> Discove
             return Discovery.ORIGINAL_DST if is_passthrough and not target.is_sni else Discovery.EDS
 
 
-def _http(db: Db, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> Http:
+def _http(db: Db, client: Client, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> Http:
     pool = policy.connection_pool
     said = pool.http if pool else None
     port = target.port.protocol
+    if target.is_sni:
+        return pooled_http(Http(), pool)
     if said is not None and said.use_client_protocol:
         protocol = Hypertext.CLIENT
     elif port.is_http2:
         protocol = Hypertext.HTTP2
-    elif port.is_detected:
+    elif port.is_detected and not client.is_router:
         protocol = Hypertext.CLIENT
     elif port is Protocol.HTTP and _is_upgraded(db, target, policy, upstream, labels):
         protocol = Hypertext.HTTP2
@@ -167,7 +169,7 @@ def _is_upgraded(db: Db, target: Target, policy: TrafficPolicy, upstream: Upstre
     if mesh is not None:
         return mesh is MeshH2Upgrade.UPGRADE
     service = target.service
-    is_static = service.resolution is Resolution.STATIC and not upstream.is_original and not target.is_sni
+    is_static = service.resolution is Resolution.STATIC and not upstream.is_original and not service.is_node_local
     return is_static and is_mesh_tls(db, upstream, policy.tls) and is_all_meshed(db, service.namespace, service.hostname, target.port.name, labels)
 
 
@@ -216,7 +218,7 @@ def _dns(db: Db, client: Client, target: Target, discovery: Discovery, policy: T
 def _with_names(db: Db, cluster: Cluster, target: Target, labels: Labels, mode: ClientMode) -> Cluster | None:
     """The cluster with the names it resolves; None: there are none. A logical DNS cluster takes one only."""
     service = target.service
-    key = AssignmentKey(cluster.name, service.namespace, service.hostname, target.port.name, labels, mode, has_names=True)
+    key = AssignmentKey(cluster.name, service.namespace, service.hostname, target.port.name, labels, mode, named_port=target.port.number)
     found = load_assignment(db, key)
     if found.is_empty:
         return None
@@ -297,7 +299,7 @@ def assignment_key(db: Db, view: View, client: Client, target: Target) -> Assign
         port_name=target.port.name,
         subset=label_pairs(subset.labels) if subset else (),
         mode=client_mode(db, client, target),
-        node=view.node_name if service.is_node_local else "",
+        node=view.node_name if service.is_node_local else None,
         placement=placement_of(db, view, target),
     )
 

@@ -52,13 +52,14 @@ def pooled_http(http: Http, pool: ConnectionPool | None) -> Http:
     if pool is None:
         return http
     duration = pool.tcp.max_connection_duration if pool.tcp else None
+    idle = pool.tcp.idle_timeout if pool.tcp else None
     said = pool.http
     if said is None:
-        return replace(http, max_connection_duration_s=_seconds(duration))
+        return replace(http, idle_timeout_s=_seconds(idle), max_connection_duration_s=_seconds(duration))
     keepalive = said.http2_keep_alive
     return replace(
         http,
-        idle_timeout_s=_seconds(said.idle_timeout),
+        idle_timeout_s=_seconds(idle if said.idle_timeout is None else said.idle_timeout),
         max_connection_duration_s=_seconds(duration),
         max_requests_per_connection=said.max_requests_per_connection if said.max_requests_per_connection > 0 else None,
         max_concurrent_streams=said.max_concurrent_streams if said.max_concurrent_streams > 0 else None,
@@ -117,8 +118,6 @@ def panic_percent(said: OutlierDetection | None) -> float:
 
 def balancer(said: LoadBalancer | None, protocol: Protocol) -> Balancer:
     """How an endpoint is chosen. Redis is sharded by Maglev whatever is set."""
-    if protocol is Protocol.REDIS:
-        return Maglev()
     hashing = said.consistent_hash if said else None
     if hashing is not None:
         if hashing.maglev is not None:
