@@ -43,10 +43,12 @@ class StringMatch:
 
 @dataclass(frozen=True)
 class SecretSource:
-    """A certificate or root by name. `path`: of a file that Envoy watches; empty: served over ADS."""
+    """A certificate or root by name. `path`: of a file that Envoy watches; `cluster`: of another server of secrets, reached as `authority`; both empty: over ADS."""
 
     name: str
     path: str = ""
+    cluster: str = ""
+    authority: str = ""
 
 
 @dataclass(frozen=True)

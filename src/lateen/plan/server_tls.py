@@ -3,7 +3,8 @@
 Source: Istio ServerTLSSettings, MeshConfig.meshMTLS and tlsDefaults; names of secrets are Istio's.
 """
 
-from lateen.base.names import SDS_DEFAULT, SDS_DEFAULT_PATH, SDS_ROOT, SDS_ROOT_PATH
+from lateen.base.names import SDS_DEFAULT, SDS_DEFAULT_PATH, SDS_ROOT, SDS_ROOT_PATH, outbound_cluster
+from lateen.config.kinds.istio.extension_providers import ExtensionProvider
 from lateen.config.kinds.istio.gateway import ServerTls as Written
 from lateen.config.kinds.istio.gateway import ServerTlsMode, TlsProtocol
 from lateen.config.kinds.istio.mesh_config import MeshTls, MeshTlsProtocol
@@ -52,9 +53,19 @@ def _strings(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, tuple) else ()
 
 
-def credential(name: str) -> SecretSource:
-    """A Secret by `credentialName`, served over ADS. Source: Istio, SDS names of gateways."""
-    return SecretSource(name if "://" in name else f"kubernetes://{name}")
+def credential(db: Db, name: str) -> SecretSource:
+    """A Secret by `credentialName`, served over ADS, or, as `sds://NAME`, by the mesh's own server of secrets where it has one.
+
+    Source: Istio, SDS names of gateways; MeshConfig extension providers, `sds`."""
+    bare = name.removeprefix("sds://")
+    if bare == name:
+        return SecretSource(name if "://" in name else f"kubernetes://{name}")
+    providers = mesh_field(db, "extension_providers")
+    for one in providers if isinstance(providers, tuple) else ():
+        if isinstance(one, ExtensionProvider) and one.sds is not None:
+            host = one.sds.service.rpartition("/")[2]
+            return SecretSource(bare, cluster=outbound_cluster(one.sds.port, "", host), authority=host)
+    return SecretSource(f"kubernetes://{bare}")
 
 
 def file_certificate(chain: str, key: str) -> SecretSource:
@@ -67,11 +78,11 @@ def file_root(path: str) -> SecretSource:
     return SecretSource(f"file-root:{path}")
 
 
-def _certificates(tls: Written) -> tuple[SecretSource, ...]:
+def _certificates(db: Db, tls: Written) -> tuple[SecretSource, ...]:
     if tls.credential_names:
-        return tuple(credential(name) for name in tls.credential_names)
+        return tuple(credential(db, name) for name in tls.credential_names)
     if tls.credential_name:
-        return (credential(tls.credential_name),)
+        return (credential(db, tls.credential_name),)
     if tls.tls_certificates:
         return tuple(file_certificate(item.server_certificate, item.private_key) for item in tls.tls_certificates)
     if tls.server_certificate:
@@ -79,14 +90,14 @@ def _certificates(tls: Written) -> tuple[SecretSource, ...]:
     return ()
 
 
-def _root(tls: Written) -> SecretSource | None:
+def _root(db: Db, tls: Written) -> SecretSource | None:
     if tls.mode not in _MUTUAL:
         return None
     if tls.ca_cert_credential_name:
         name = tls.ca_cert_credential_name
-        return credential(name if name.endswith(_CA) else name + _CA)
+        return credential(db, name if name.endswith(_CA) else name + _CA)
     if tls.credential_names or tls.credential_name:
-        return credential((tls.credential_names or (tls.credential_name,))[0].removesuffix(_CA) + _CA)
+        return credential(db, (tls.credential_names or (tls.credential_name,))[0].removesuffix(_CA) + _CA)
     pairs = tls.tls_certificates
     path = tls.ca_certificates or next((item.ca_certificates for item in pairs if item.ca_certificates), "")
     return file_root(path) if path else None
@@ -100,9 +111,9 @@ def server_tls(db: Db, tls: Written, is_http: bool) -> ServerTls:
     defaults = said if isinstance(said, MeshTls) else MeshTls()
     low = _VERSIONS.get(tls.min_protocol_version) or _MESH_VERSIONS.get(defaults.min_protocol_version, "")
     is_mesh = tls.mode is ServerTlsMode.ISTIO_MUTUAL
-    root = MESH_ROOT if is_mesh else _root(tls)
+    root = MESH_ROOT if is_mesh else _root(db, tls)
     return ServerTls(
-        certificates=(MESH_CERTIFICATE,) if is_mesh else _certificates(tls),
+        certificates=(MESH_CERTIFICATE,) if is_mesh else _certificates(db, tls),
         root=root,
         needs_client=is_mesh or tls.mode is ServerTlsMode.MUTUAL,
         client_names=tuple(StringMatch("exact", name) for name in tls.subject_alt_names) if root else (),

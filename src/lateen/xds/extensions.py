@@ -34,7 +34,7 @@ def secret_names(db: Db, view: View) -> frozenset[str]:
     for name in listener_names(db, view) if view.is_router else (VIRTUAL_INBOUND,):
         plan = listener(db, view, name)
         for tls in (chain.tls for chain in plan.chains if chain.tls) if plan else ():
-            found.update(source.name for source in (*tls.certificates, *((tls.root,) if tls.root else ())) if not source.path)
+            found.update(source.name for source in (*tls.certificates, *((tls.root,) if tls.root else ())) if not source.path and not source.cluster)
     return frozenset(found)
 
 

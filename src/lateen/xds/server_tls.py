@@ -12,6 +12,11 @@ def secret_config(source: SecretSource) -> secret_pb2.SdsSecretConfig:
     config = config_source_pb2.ConfigSource(resource_api_version=config_source_pb2.V3)
     if source.path:
         config.path_config_source.path = source.path
+    elif source.cluster:
+        api = config.api_config_source
+        api.api_type, api.transport_api_version = config_source_pb2.ApiConfigSource.GRPC, config_source_pb2.V3
+        api.grpc_services.add().envoy_grpc.cluster_name = source.cluster
+        api.grpc_services[0].envoy_grpc.authority = source.authority
     else:
         config.ads.SetInParent()
     return secret_pb2.SdsSecretConfig(name=source.name, sds_config=config)
