@@ -21,6 +21,7 @@ from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.kubernetes.service import Service, ServicePort
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Map
+from lateen.config.support import not_in_force_of_mesh
 from lateen.config.walk import MAX_VISITS_PER_CHARACTER, StructDecoder, TooLarge, Walk
 
 MESH_CONFIG_MAP = "istio"
@@ -54,7 +55,8 @@ def _with_target(port: ServicePort) -> ServicePort:
 
 def mesh_config_of(config_map: ConfigMap | None) -> tuple[MeshConfig, tuple[Finding, ...]]:
     """The mesh configuration in force: the ConfigMap's key `mesh` over the defaults. A document with mistakes in types counts where it is right."""
-    return _document_of(config_map, MESH_KEY, MeshConfig())
+    config, findings = _document_of(config_map, MESH_KEY, MeshConfig())
+    return config, findings if config_map is None else (*findings, *not_in_force_of_mesh(config, ref_of(config_map)))
 
 
 def mesh_networks_of(config_map: ConfigMap | None) -> tuple[MeshNetworks, tuple[Finding, ...]]:

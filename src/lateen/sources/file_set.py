@@ -12,6 +12,7 @@ from lateen.config import codes
 from lateen.config.decode import decode, ref_of
 from lateen.config.kinds.objects import Object
 from lateen.config.places import Places
+from lateen.config.support import not_in_force
 from lateen.config.validate import validate
 from lateen.sources.changes import Change
 
@@ -135,7 +136,7 @@ def _read(name: str, old: _File, content: bytes | Unreadable, prepare: Callable[
     refused = set(decoded.refused)
     for item in decoded.objects:
         ref = ref_of(item)
-        found = tuple(decoded.places.resolved(finding) for finding in validate(item))
+        found = tuple(decoded.places.resolved(finding) for finding in (*validate(item), *not_in_force(item)))
         findings += found
         if any(finding.severity is Severity.ERROR for finding in found):
             refused.add(ref)
