@@ -37,12 +37,14 @@ PASSTHROUGH_IDLE_S = 300.0
 
 @dataclass(frozen=True)
 class Target:
-    """A cluster to be: a port of a service, and a subset (empty: the whole). `is_sni`: the cluster of an AUTO_PASSTHROUGH gateway."""
+    """A cluster to be: a port of a service, and a subset (empty: the whole). `is_sni`: the cluster of an AUTO_PASSTHROUGH gateway. `placement`: how the
+    client's place counts, where the cluster itself holds endpoints; None: it does not, or endpoints come by EDS."""
 
     service: Service
     port: Port
     subset: str = ""
     is_sni: bool = False
+    placement: Placement | None = None
 
     @property
     def name(self) -> str:
@@ -51,16 +53,21 @@ class Target:
         return name.sni if self.is_sni else str(name)
 
 
+RESOLVED = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+"""Services whose clusters resolve names themselves."""
+
+
 def has_clusters(service: Service) -> bool:
     """Whether a service has clusters of its own; an alias has none."""
     return service.resolution is not Resolution.ALIAS
 
 
 def cluster_ports(service: Service) -> tuple[Port, ...]:
-    """The ports that get clusters: all but UDP, the first of each number."""
+    """The ports that get clusters: all but UDP, the first of each number. Where each host is resolved as it is asked for, only protocols that name it."""
     found: dict[int, Port] = {}
     for port in service.ports:
-        if port.protocol is not Protocol.UDP:
+        is_named = service.resolution is not Resolution.DYNAMIC_DNS or port.protocol.is_http or port.protocol is Protocol.TLS
+        if port.protocol is not Protocol.UDP and is_named:
             found.setdefault(port.number, port)
     return tuple(found.values())
 
@@ -216,11 +223,13 @@ def _dns(db: Db, client: Client, target: Target, discovery: Discovery, policy: T
 
 
 def _with_names(db: Db, cluster: Cluster, target: Target, labels: Labels, mode: ClientMode) -> Cluster | None:
-    """The cluster with the names it resolves; None: there are none. A logical DNS cluster takes one only."""
+    """The cluster with the names it resolves; None: there are none. A logical DNS cluster takes exactly one, wherever it is."""
     service = target.service
-    key = AssignmentKey(cluster.name, service.namespace, service.hostname, target.port.name, labels, mode, named_port=target.port.number)
+    key = AssignmentKey(cluster.name, service.namespace, service.hostname, target.port.name, labels, mode, None, target.placement, target.port.number)
     found = load_assignment(db, key)
-    if found.is_empty:
+    if found.is_empty and cluster.discovery is Discovery.LOGICAL_DNS:
+        found = load_assignment(db, replace(key, placement=None))
+    if found.is_empty and load_assignment(db, replace(key, placement=None)).is_empty:
         return None
     if cluster.discovery is Discovery.LOGICAL_DNS:
         first = next(group for group in found.groups if group.hosts)
@@ -273,17 +282,16 @@ def _is_weighted(db: Db, service: Service, policy: TrafficPolicy) -> bool:
     return bool(setting.distribute) or (_has_failover(db, service, policy) and bool(setting.failover or setting.failover_priority))
 
 
-def placement_of(db: Db, view: View, target: Target) -> Placement | None:
+def placement_of(db: Db, view: View, client: Client, target: Target) -> Placement | None:
     """How the client's place counts for a cluster; None: it does not, so that clients anywhere share its load assignment."""
-    client_labels = tuple(view.labels)
-    rule = destination_rule(db, view.namespace, target.service.namespace, target.service.hostname, client_labels)
+    rule = rule_for(db, client, target.service.namespace, target.service.hostname)
     policy = policy_of(db, rule, target.port.number, target.subset)
     setting = locality_setting(db, target.service, policy)
     has_failover = _has_failover(db, target.service, policy)
     if setting is None or not (setting.distribute or has_failover):
         return None
     keys = {entry.partition("=")[0] for entry in setting.failover_priority}
-    labels = tuple(pair for pair in client_labels if pair[0] in keys)
+    labels = tuple(pair for pair in view.labels if pair[0] in keys)
     return Placement(setting, view.locality, labels, has_failover)
 
 
@@ -300,7 +308,7 @@ def assignment_key(db: Db, view: View, client: Client, target: Target) -> Assign
         subset=label_pairs(subset.labels) if subset else (),
         mode=client_mode(db, client, target),
         node=view.node_name if service.is_node_local else None,
-        placement=placement_of(db, view, target),
+        placement=placement_of(db, view, client, target),
     )
 
 

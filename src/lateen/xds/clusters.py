@@ -4,6 +4,7 @@ Names come from visible services and subsets; each resource is computed alone, b
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lateen.base.names import INBOUND_PASSTHROUGH, ClusterName, inbound_cluster
 from lateen.config.kinds.istio.gateway import ServerTlsMode
@@ -17,7 +18,7 @@ from lateen.mesh.visibility import outbound_policy, sidecar_of, visible_service,
 from lateen.plan.clients import Client, client_of
 from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
-from lateen.plan.outbound_clusters import Target, cluster_ports, fixed_clusters, has_clusters, outbound_cluster, subsets_of
+from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, outbound_cluster, placement_of, subsets_of
 from lateen.xds.cluster_message import cluster_message
 from lateen.xds.resources import Resource, ResourceType
 
@@ -72,7 +73,10 @@ def target_of(db: Db, view: View, name: str) -> Target | None:
     port = next((one for one in cluster_ports(service) if one.number == parsed.port), None) if service and has_clusters(service) else None
     if service is None or port is None:
         return None
-    return Target(service, port, parsed.subset, is_sni="|" not in name)
+    target = Target(service, port, parsed.subset, is_sni="|" not in name)
+    if service.resolution not in RESOLVED:
+        return target
+    return replace(target, placement=placement_of(db, view, client_of(db, view), target))
 
 
 @query
