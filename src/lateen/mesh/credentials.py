@@ -1,4 +1,5 @@
-"""Credentials: what a `credentialName` stands for, read from Secrets and checked. Called by `xds.extensions`, `plan` (servers whose credential is no good) and findings.
+"""Credentials: what a `credentialName` stands for, read from Secrets and checked. Called by `xds.extensions`,
+`plan` (servers whose credential is no good) and findings.
 
 Source: Istio, credentials of gateways: `tls.crt`/`tls.key`/`ca.crt` or `cert`/`key`/`cacert`; the root may be in a Secret of its own, named with `-cacert`.
 A proxy gets Secrets of its own namespace alone.

@@ -1,6 +1,7 @@
 """Gateways: the servers a gateway workload opens, merged over all Gateways that select it.
 
-Called by `plan` (listeners, and the routes of gateways) and by findings. What a VirtualService binds to a server is the rules of routes; certificates are `mesh.credentials`.
+Called by `plan` (listeners, and the routes of gateways) and by findings. What a VirtualService binds to a server is the rules of routes;
+certificates are `mesh.credentials`.
 Source: Istio Gateway, Server; the order is oldest Gateway first, servers as written.
 """
 
@@ -78,7 +79,9 @@ class GatewayServer:
 
 @dataclass(frozen=True)
 class ServerGroup:
-    """What one listener of a gateway serves. `port`: the workload's own. `bind` empty: every address. HTTP servers share `route_name`; each TLS server has its own."""
+    """What one listener of a gateway serves. `port`: the workload's own. `bind` empty: every address.
+
+    HTTP servers share `route_name`; each TLS server has its own."""
 
     port: int
     bind: str
@@ -143,9 +146,9 @@ def _read(gateway: Gateway, position: int, server: Server) -> GatewayServer | No
         return None
     protocol = declared_protocol(server.port.protocol)
     hosts = tuple(_home_and_host(host, gateway.namespace) for host in server.hosts)
-    return GatewayServer(
-        f"{gateway.namespace}/{gateway.name}", ref(gateway), position, server.port.number, server.port.name, server.bind, protocol, hosts, _route_name(server, protocol, gateway, 0), server.tls
-    )
+    name, port = f"{gateway.namespace}/{gateway.name}", server.port
+    route_name = _route_name(server, protocol, gateway, 0)
+    return GatewayServer(name, ref(gateway), position, port.number, port.name, server.bind, protocol, hosts, route_name, server.tls)
 
 
 def _targets(port: int, targets: tuple[ServiceTarget, ...]) -> tuple[int, ...]:

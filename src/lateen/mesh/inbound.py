@@ -1,4 +1,6 @@
-"""The ports a workload serves: those of its Services, or, where its Sidecar lists ingress listeners, those alone. Called by `plan` for inbound listeners and clusters."""
+"""The ports a workload serves: those of its Services, or, where its Sidecar lists ingress listeners, those alone.
+
+Called by `plan` for inbound listeners and clusters."""
 
 from dataclasses import dataclass
 
@@ -17,9 +19,11 @@ from lateen.mesh.visibility import sidecar_of
 
 @dataclass(frozen=True)
 class InboundPort:
-    """One port of a workload. `port`: its own number, the one connections arrive for. `host`, `service_port`: of the oldest Service behind it; empty host: no Service.
+    """One port of a workload. `port`: its own number, the one connections arrive for. `host`, `service_port`: of the oldest Service behind it;
+    empty host: no Service.
 
-    `endpoint`: where the Sidecar sends it, `address:port` or `unix://path`; empty: to the application at the same port. `is_bound`: Envoy opens it at `bind`."""
+    `endpoint`: where the Sidecar sends it, `address:port` or `unix://path`; empty: to the application at the same port.
+    `is_bound`: Envoy opens it at `bind`."""
 
     port: int
     protocol: Protocol

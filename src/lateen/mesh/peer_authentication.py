@@ -54,7 +54,8 @@ def workload_policy(db: Db, namespace: str, labels: Labels) -> PeerAuthenticatio
 
 
 def mtls_mode(db: Db, namespace: str, labels: Labels, port: int | None = None) -> MtlsMode:
-    """What a workload accepts at its own port `port`; None: at ports no policy names. Source: Istio PeerAuthentication, precedence workload > namespace > mesh."""
+    """What a workload accepts at its own port `port`; None: at ports no policy names. Source: Istio PeerAuthentication,
+    precedence workload > namespace > mesh."""
     policy = workload_policy(db, namespace, labels)
     if policy is None:
         return namespace_mode(db, namespace)
@@ -82,7 +83,8 @@ def findings(db: Db) -> tuple[Finding, ...]:
             continue
         scopes[policy.namespace, selector] = policy
         if policy.spec.port_level_mtls and not selector:
-            found.append(Finding("LTN0202", Severity.WARNING, "port settings count only together with a selector", name, "spec.portLevelMtls", "add `selector.matchLabels`"))
+            text = "port settings count only together with a selector"
+            found.append(Finding("LTN0202", Severity.WARNING, text, name, "spec.portLevelMtls", "add `selector.matchLabels`"))
         if selector and policy.namespace == root_namespace(db):
             text = "a selector has no effect in the root namespace"
             found.append(Finding("LTN0203", Severity.WARNING, text, name, "spec.selector", "move the policy to the workload's namespace"))

@@ -23,7 +23,9 @@ from lateen.mesh.view import View
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose eyes: a namespace, and the Sidecar in force there. `sidecar` None: the default, everything exported. `is_router`: a gateway, which no Sidecar concerns."""
+    """Whose eyes: a namespace, and the Sidecar in force there. `sidecar` None: the default, everything exported.
+
+    `is_router`: a gateway, which no Sidecar concerns."""
 
     namespace: str
     sidecar: ObjectRef | None = None
@@ -32,9 +34,12 @@ class Scope:
 
 @dataclass(frozen=True)
 class EgressListener:
-    """One way out of a workload. `port` None: every port no other listener has. `bind` empty: not said. `is_captured`: redirected traffic, else the port is bound.
+    """One way out of a workload. `port` None: every port no other listener has. `bind` empty: not said.
 
-    `hosts`: (namespace or `*`, host or wildcard) that it imports. `services`: what it imports, oldest first; a hostname may be there twice, of one namespace."""
+    `is_captured`: redirected traffic, else the port is bound.
+
+    `hosts`: (namespace or `*`, host or wildcard) that it imports. `services`: what it imports, oldest first; a hostname may be there twice,
+    of one namespace."""
 
     port: Port | None
     bind: str
@@ -78,10 +83,15 @@ def _one_namespace_each(services: tuple[Service, ...], namespace: str, has_prefe
     homes: dict[str, Service] = {}
     for service in services:
         held = homes.get(service.hostname)
-        better = held is not None and held.namespace != namespace and (service.namespace == namespace or (has_preference and _is_kubernetes(service) > _is_kubernetes(held)))
-        if held is None or better:
+        if held is None or _beats(service, held, namespace, has_preference):
             homes[service.hostname] = service
     return tuple(service for service in services if homes[service.hostname].namespace == service.namespace)
+
+
+def _beats(service: Service, held: Service, namespace: str, has_preference: bool) -> bool:
+    if held.namespace == namespace:
+        return False
+    return service.namespace == namespace or (has_preference and _is_kubernetes(service) and not _is_kubernetes(held))
 
 
 def _is_kubernetes(service: Service) -> bool:

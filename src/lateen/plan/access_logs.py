@@ -1,4 +1,5 @@
-"""Where a proxy writes its access log, and how a line looks. Called by `xds.filters`. Source: Istio MeshConfig.accessLogFile, accessLogFormat, accessLogEncoding."""
+"""Where a proxy writes its access log, and how a line looks. Called by `xds.filters`. Source: Istio MeshConfig.accessLogFile, accessLogFormat,
+accessLogEncoding."""
 
 from dataclasses import dataclass
 

@@ -89,7 +89,8 @@ def http_settings(db: Db, config: MeshProxyConfig, role: Role, accepts_http10: b
         settings = replace(settings, uses_remote_address=True, trusted_hops=topology.num_trusted_proxies)
     if role is not Role.CLIENT:
         settings = replace(settings, server_name=SERVER)
-    settings = replace(settings, accepts_http10=accepts_http10, **_client_certificate(role, topology, config.proxy_headers or ProxyHeaders()))
+    settings = replace(settings, accepts_http10=accepts_http10)
+    settings = _client_certificate(settings, role, topology, config.proxy_headers or ProxyHeaders())
     settings = _connections(settings, config.connection_settings or ConnectionSettings(), role)
     return _headers(settings, config.proxy_headers)
 
@@ -99,10 +100,10 @@ def settings_for(db: Db, view: View, role: Role) -> HttpSettings:
     return http_settings(db, proxy_config(db, view), role, dict(view.metadata).get("HTTP10", "") in ("1", "true"))
 
 
-def _client_certificate(role: Role, topology: Topology, headers: ProxyHeaders) -> dict[str, object]:
+def _client_certificate(settings: HttpSettings, role: Role, topology: Topology, headers: ProxyHeaders) -> HttpSettings:
     """How `x-forwarded-client-cert` is made."""
     if role is Role.CLIENT:
-        return {}
+        return settings
     said = headers.forwarded_client_cert
     if said is ForwardClientCert.UNDEFINED and role is Role.GATEWAY:
         said = topology.forward_client_cert_details
@@ -110,7 +111,8 @@ def _client_certificate(role: Role, topology: Topology, headers: ProxyHeaders) -
     details = headers.set_current_client_cert_details or ClientCertDetails()
     wanted = {"subject": True, "dns": True, "uri": True, "cert": role is Role.GATEWAY, "chain": False}
     chosen = tuple(name for name, given in wanted.items() if (given if getattr(details, name) is None else getattr(details, name)))
-    return {"forward_client_cert": default if said is ForwardClientCert.UNDEFINED else said.value, "client_cert_details": chosen}
+    how = default if said is ForwardClientCert.UNDEFINED else said.value
+    return replace(settings, forward_client_cert=how, client_cert_details=chosen)
 
 
 def _headers(settings: HttpSettings, headers: ProxyHeaders | None) -> HttpSettings:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lateen.base.names import BLACK_HOLE, INBOUND_PASSTHROUGH, INBOUND_PORT, VIRTUAL_INBOUND, ObjectRef, inbound_cluster
-from lateen.config.kinds.istio.mesh_config import InboundMode, InboundPolicy
-from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
 from lateen.mesh.inbound import InboundPort, inbound_ports
 from lateen.mesh.model import MtlsMode, Protocol
@@ -121,9 +119,7 @@ def _port_chains(db: Db, port: InboundPort, mode: MtlsMode) -> tuple[Chain, ...]
 @query
 def _passthrough_chains(db: Db, mode: MtlsMode, number: int) -> tuple[Chain, ...]:
     """The chains for a port that no service has; `number` 0: for all of them."""
-    policy = mesh_field(db, "inbound_traffic_policy")
-    mode_said = policy.mode if isinstance(policy, InboundPolicy) else InboundMode.PASSTHROUGH
-    cluster = INBOUND_PASSTHROUGH if mode_said is not InboundMode.LOCALHOST else INBOUND_PASSTHROUGH
+    cluster = INBOUND_PASSTHROUGH
     nowhere = InboundPort(number, Protocol.UNSUPPORTED)
     chains = []
     for chain in port_chains(db, nowhere, cluster, mode, CATCH_ALL, number):

@@ -1,4 +1,6 @@
-"""How traffic reaches a proxy: captured by redirection, or at ports the proxy opens itself; at which wildcard and loopback addresses. Called by the files beside it."""
+"""How traffic reaches a proxy: captured by redirection, or at ports the proxy opens itself; at which wildcard and loopback addresses.
+
+Called by the files beside it."""
 
 from lateen.mesh.view import View
 

@@ -43,7 +43,8 @@ class StringMatch:
 
 @dataclass(frozen=True)
 class SecretSource:
-    """A certificate or root by name. `path`: of a file that Envoy watches; `cluster`: of another server of secrets, reached as `authority`; both empty: over ADS."""
+    """A certificate or root by name. `path`: of a file that Envoy watches; `cluster`: of another server of secrets, reached as `authority`;
+    both empty: over ADS."""
 
     name: str
     path: str = ""
@@ -147,7 +148,8 @@ class OpenRoute:
 
 @dataclass(frozen=True)
 class Http:
-    """Requests are routed. `route`: a route configuration by name, or inline. `alpn`: what is offered upstream, where the cluster leaves it open; empty: the cluster's.
+    """Requests are routed. `route`: a route configuration by name, or inline. `alpn`: what is offered upstream, where the cluster leaves it open;
+    empty: the cluster's.
 
     `has_grpc_web`: browsers' gRPC is translated. `is_mutual`: the chain ends mesh TLS. `names`: caches in which a request's host is looked up, where its
     cluster is a dynamic forward proxy."""
@@ -175,7 +177,9 @@ class Chain:
 
 @dataclass(frozen=True)
 class Listener:
-    """One listener. `address`: IP addresses, the first names it; or one path of a unix socket, with `port` 0. `is_bound`: Envoy opens the port, else traffic is handed to it.
+    """One listener. `address`: IP addresses, the first names it; or one path of a unix socket, with `port` 0.
+
+    `is_bound`: Envoy opens the port, else traffic is handed to it.
 
     `inspects_http_on`, `inspects_tls_on`: original destination ports whose first bytes are looked at; None: every port; empty: none."""
 

@@ -1,4 +1,5 @@
-"""All listeners of a view, by name. The door of this plan: called by `xds.listeners`; the parts are in `outbound`, `inbound`, `bound` and `gateway_listeners`."""
+"""All listeners of a view, by name. The door of this plan: called by `xds.listeners`; the parts are in `outbound`, `inbound`,
+`bound` and `gateway_listeners`."""
 
 from lateen.base.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND
 from lateen.incremental import Db, query

@@ -34,7 +34,6 @@ from lateen.plan.listener import (
 )
 from lateen.plan.name_caches import names_of, unknown_names
 from lateen.plan.tcp_chains import destination_chains, to_cluster
-from lateen.plan.tcp_routes import TcpDestination
 from lateen.plan.virtual_hosts import DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER
 
 HTTP_PROXY_ROUTE = "http_proxy"
@@ -45,7 +44,9 @@ ALPN_HTTP2 = "istio-h2,istio"
 
 @dataclass(frozen=True)
 class Contribution:
-    """One service port at one listener. `port`: as its listener has it. `destination`: a CIDR that only this service's connections go to; empty: any. `route` empty: no HTTP."""
+    """One service port at one listener. `port`: as its listener has it. `destination`: a CIDR that only this service's connections go to; empty: any.
+
+    `route` empty: no HTTP."""
 
     service: Service
     port: Port
@@ -105,9 +106,7 @@ def _route(service: Service, port: Port, place: Place, wild: tuple[str, ...]) ->
     return str(place.port) if port.protocol.is_http or place.addresses == wild else f"{service.hostname}:{place.port}"
 
 
-def _contributions(
-    db: Db, view: View, service: Service, port: Port, bind: tuple[str, ...], *, has_instances: bool
-) -> Iterator[tuple[Place, Contribution]]:
+def _contributions(db: Db, view: View, service: Service, port: Port, bind: tuple[str, ...], *, has_instances: bool) -> Iterator[tuple[Place, Contribution]]:
     """Where one service port listens. `bind`: addresses already chosen; empty: by protocol. UDP and aliases listen nowhere.
 
     `has_instances`: a service without an address listens at each of its endpoints', else at the wildcard address."""
@@ -139,7 +138,8 @@ def _addressless(db: Db, view: View, service: Service, port: Port, wild: tuple[s
         yield _handled(service, port, Place(wild, port.number), wild)
         return
     own = set(view.addresses)
-    instances = sorted({one.address for one in endpoints(db, service.namespace, service.hostname) if one.service_port == port.number and _is_address(one.address)})
+    found = endpoints(db, service.namespace, service.hostname)
+    instances = sorted({one.address for one in found if one.service_port == port.number and _is_address(one.address)})
     if service.registry is not Registry.KUBERNETES and not instances and not service.selector:
         yield _handled(service, port, Place(wild, port.number), wild)
     for address in instances:
@@ -262,9 +262,7 @@ def _http_chains(contribution: Contribution, names: tuple[NameCache, ...]) -> It
 def _tcp_chains(db: Db, view: View, entry: Entry, contribution: Contribution) -> list[Chain]:
     service, port = contribution.service, contribution.port
     needs_name = port.protocol.is_tls and (bool(contribution.destination) or entry.place.addresses == wildcards(view))
-    number = service.ports[0].number if len(service.ports) == 1 else port.number
-    default = TcpDestination(outbound_cluster(number, "", service.hostname), 1, service.hostname, number, "")
-    return destination_chains(db, view, service, port, default, contribution.destination, needs_name)
+    return destination_chains(db, view, service, port, contribution.destination, needs_name)
 
 
 def unknown_chain(policy: OutboundPolicy, name: str) -> Chain:

@@ -1,4 +1,6 @@
-"""How a proxy ends TLS: with the mesh's certificate at its inbound ports, with a Gateway's or Sidecar's own certificates at servers. Called by the planners of listeners.
+"""How a proxy ends TLS: with the mesh's certificate at its inbound ports, with a Gateway's or Sidecar's own certificates at servers.
+
+Called by the planners of listeners.
 
 Source: Istio ServerTLSSettings, MeshConfig.meshMTLS and tlsDefaults; names of secrets are Istio's.
 """

@@ -6,7 +6,7 @@ Called by the planners of listeners. Which rules there are is `tcp_routes`'s; he
 from collections.abc import Callable
 from dataclasses import replace
 
-from lateen.base.names import ObjectRef
+from lateen.base.names import ObjectRef, outbound_cluster
 from lateen.config.kinds.istio.traffic_policy import TcpPool, TrafficPolicy
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import destination_rule, policy_of, rule_labels
@@ -60,10 +60,12 @@ def _names(names: tuple[str, ...]) -> tuple[str, ...]:
     return () if "*" in names else names
 
 
-def destination_chains(db: Db, view: View, service: Service, port: Port, default: TcpDestination, network: str, needs_name: bool) -> list[Chain]:
-    """The chains of one service port at a sidecar. `default`: the service itself. `network`: a CIDR that the destination is in; empty: any.
+def destination_chains(db: Db, view: View, service: Service, port: Port, network: str, needs_name: bool) -> list[Chain]:
+    """The chains of one service port at a sidecar. `network`: a CIDR that the destination is in; empty: any.
 
-    `needs_name`: only SNI tells the services at this listener apart."""
+    `needs_name`: only SNI tells the services at this listener apart. A service with one port is reached there whatever the listener's."""
+    number = service.ports[0].number if len(service.ports) == 1 else port.number
+    default = TcpDestination(outbound_cluster(number, "", service.hostname), 1, service.hostname, number, "")
     networks = (network,) if network else ()
     found = sidecar_rules(db, view, service.hostname, port.number, is_tls=port.protocol.is_tls)
     chains = [_rule_chain(db, view, rule, networks) for rule in found.rules]

@@ -1,6 +1,7 @@
 """Extensions by name (ECDS) and secrets (SDS) that listeners and clusters ask for. Called by `xds.resources`.
 
-Names of secrets are Istio's: `kubernetes://NAME`, with `-cacert` for the root beside it; `file-cert:CHAIN~KEY` and `file-root:PATH` for files where the proxy runs.
+Names of secrets are Istio's: `kubernetes://NAME`, with `-cacert` for the root beside it; `file-cert:CHAIN~KEY` and `file-root:PATH` for files where the
+proxy runs.
 """
 
 from lateen.base.names import VIRTUAL_INBOUND

@@ -8,7 +8,8 @@ from lateen.mesh.view import View
 from lateen.plan.access_logs import AccessLog, access_log
 from lateen.plan.http_settings import HttpSettings, settings_for
 from lateen.plan.listener import Chain, Direction, Http, Listener, Role
-from lateen.plan.listeners import listener, listener_names as planned_names
+from lateen.plan.listeners import listener
+from lateen.plan.listeners import listener_names as planned_names
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, base_pb2
 from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from lateen.wire.pb.envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2

@@ -24,13 +24,15 @@ def secret_config(source: SecretSource) -> secret_pb2.SdsSecretConfig:
 
 def string_matcher(match: StringMatch) -> string_pb2.StringMatcher:
     """A string condition."""
-    return string_pb2.StringMatcher(**{match.kind: match.value})
+    if match.kind == "prefix":
+        return string_pb2.StringMatcher(prefix=match.value)
+    return string_pb2.StringMatcher(suffix=match.value) if match.kind == "suffix" else string_pb2.StringMatcher(exact=match.value)
 
 
 def _client_names(names: tuple[StringMatch, ...]) -> list[common_pb2.SubjectAltNameMatcher]:
     """Which names a client's certificate may have. An identity is a URI; other names may be of any type that a certificate has."""
     matcher = common_pb2.SubjectAltNameMatcher
-    found = []
+    found: list[common_pb2.SubjectAltNameMatcher] = []
     for name in names:
         kinds = (matcher.URI,) if "://" in name.value else (matcher.DNS, matcher.URI, matcher.EMAIL, matcher.IP_ADDRESS)
         found.extend(matcher(san_type=kind, matcher=string_matcher(name)) for kind in kinds)
@@ -52,10 +54,9 @@ def downstream_tls(tls: ServerTls) -> base_pb2.TransportSocket:
     """The transport socket that ends TLS. The newest version is always said: TLS 1.3 where nothing else is asked for."""
     common = tls_pb2.CommonTlsContext(alpn_protocols=tls.alpn, tls_certificate_sds_secret_configs=[secret_config(one) for one in tls.certificates])
     params = common.tls_params
-    versions = common_pb2.TlsParameters.TlsProtocol
     if tls.min_version:
-        params.tls_minimum_protocol_version = versions.Value(tls.min_version)
-    params.tls_maximum_protocol_version = versions.Value(tls.max_version or "TLSv1_3")
+        params.tls_minimum_protocol_version = getattr(common_pb2.TlsParameters, tls.min_version)
+    params.tls_maximum_protocol_version = getattr(common_pb2.TlsParameters, tls.max_version or "TLSv1_3")
     params.cipher_suites.extend(tls.ciphers)
     params.ecdh_curves.extend(tls.curves)
     if tls.root is not None:

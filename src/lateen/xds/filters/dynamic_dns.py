@@ -1,7 +1,6 @@
 """Filters that look a request's or connection's host up as it comes, for dynamic forward proxies. Called by `order` and `tcp_proxy`."""
 
 from lateen.plan.listener import NameCache
-from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2
 from lateen.wire.pb.envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
 from lateen.wire.pb.envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
@@ -10,7 +9,7 @@ from lateen.xds.any import packed
 
 
 def _config(cache: NameCache) -> dns_cache_pb2.DnsCacheConfig:
-    config = dns_cache_pb2.DnsCacheConfig(name=cache.name, dns_lookup_family=cluster_pb2.Cluster.DnsLookupFamily.Value(cache.family))
+    config = dns_cache_pb2.DnsCacheConfig(name=cache.name, dns_lookup_family=cache.family)
     if cache.max_hosts is not None:
         config.max_hosts.value = cache.max_hosts
     return config

@@ -35,7 +35,7 @@ def hcm_filter(http: Http, settings: HttpSettings, log: AccessLog | None) -> lis
 def _paths_and_headers(message: _Manager, settings: HttpSettings) -> None:
     message.normalize_path.value = settings.normalizes_path
     message.merge_slashes = settings.merges_slashes
-    message.path_with_escaped_slashes_action = _Manager.PathWithEscapedSlashesAction.Value(settings.escaped_slashes)
+    message.path_with_escaped_slashes_action = getattr(_Manager, settings.escaped_slashes)
     message.proxy_100_continue = True
     message.use_remote_address.value = settings.uses_remote_address
     message.xff_num_trusted_hops = settings.trusted_hops
@@ -47,7 +47,7 @@ def _paths_and_headers(message: _Manager, settings: HttpSettings) -> None:
     if not settings.makes_request_id:
         message.generate_request_id.value = False
     if settings.forward_client_cert:
-        message.forward_client_cert_details = _Manager.ForwardClientCertDetails.Value(settings.forward_client_cert)
+        message.forward_client_cert_details = getattr(_Manager, settings.forward_client_cert)
         details = message.set_current_client_cert_details
         details.SetInParent()
         for name in settings.client_cert_details:
@@ -80,7 +80,7 @@ def _limits(message: _Manager, settings: HttpSettings) -> None:
     if settings.max_stream_s is not None:
         common.max_stream_duration.CopyFrom(duration(settings.max_stream_s))
     if settings.underscores:
-        common.headers_with_underscores_action = protocol_pb2.HttpProtocolOptions.HeadersWithUnderscoresAction.Value(settings.underscores)
+        common.headers_with_underscores_action = getattr(protocol_pb2.HttpProtocolOptions, settings.underscores)
     streams = message.http2_protocol_options
     for size, wrapper in (
         (settings.max_streams, streams.max_concurrent_streams),

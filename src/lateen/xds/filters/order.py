@@ -33,7 +33,8 @@ OUTBOUND = (GRPC_WEB, ALPN, FAULT, CORS, NAMES, ROUTER)
 INBOUND = (GRPC_WEB, FAULT, CORS, ROUTER)
 GATEWAY = (GRPC_WEB, FAULT, CORS, NAMES, ROUTER)
 ORDER = {Role.CLIENT: OUTBOUND, Role.SERVER: INBOUND, Role.GATEWAY: GATEWAY}
-"""Source: Istio, order of HTTP filters. `fault` and `cors` do nothing but where a route says so; they are always there so that a route change touches no listener."""
+"""Source: Istio, order of HTTP filters. `fault` and `cors` do nothing but where a route says so;
+they are always there so that a route change touches no listener."""
 
 
 def http_filters(http: Http) -> list[hcm.HttpFilter]:
