@@ -1,5 +1,8 @@
 """Every kind Lateen reads, by API group and name; and the kinds it knows to leave alone."""
 
+from lateen.config.kinds.gateway.gateways import GatewayClass, KubernetesGateway, ListenerSet
+from lateen.config.kinds.gateway.policies import BackendTLSPolicy, ReferenceGrant
+from lateen.config.kinds.gateway.routes import GRPCRoute, HTTPRoute, TCPRoute, TLSRoute, UDPRoute
 from lateen.config.kinds.istio.authorization_policy import AuthorizationPolicy
 from lateen.config.kinds.istio.destination_rule import DestinationRule
 from lateen.config.kinds.istio.envoy_filter import EnvoyFilter
@@ -56,7 +59,19 @@ KUBERNETES_KINDS: tuple[type[Object], ...] = (
     Ingress,
     IngressClass,
 )
-KINDS: tuple[type[Object], ...] = ISTIO_KINDS + KUBERNETES_KINDS
+GATEWAY_KINDS: tuple[type[Object], ...] = (
+    GatewayClass,
+    KubernetesGateway,
+    ListenerSet,
+    HTTPRoute,
+    GRPCRoute,
+    TLSRoute,
+    TCPRoute,
+    UDPRoute,
+    ReferenceGrant,
+    BackendTLSPolicy,
+)
+KINDS: tuple[type[Object], ...] = ISTIO_KINDS + KUBERNETES_KINDS + GATEWAY_KINDS
 
 BY_NAME: dict[tuple[str, str], type[Object]] = {(kind.group, kind.kind): kind for kind in KINDS}
 """(API group, kind) → type."""
@@ -67,6 +82,7 @@ IGNORED: frozenset[str] = frozenset(
         "ClusterRoleBinding",
         "CustomResourceDefinition",
         "HorizontalPodAutoscaler",
+        "IstioOperator",
         "LimitRange",
         "MutatingWebhookConfiguration",
         "NetworkPolicy",
