@@ -311,16 +311,23 @@ def imported_destinations(db: Db, namespace: str, imports: Imports) -> tuple[tup
 def findings(db: Db) -> tuple[Finding, ...]:
     """Hosts that an older VirtualService already has for the sidecars; delegates that are not there."""
     found: list[Finding] = []
-    owners: dict[str, Heading] = {}
-    for heading in headings(db):
+    owners: dict[str, list[Heading]] = {}
+    for heading in sorted(headings(db), key=lambda one: one.rank):
         for host in heading.hosts if MESH_GATEWAY in heading.gateways else ():
-            winner = owners.setdefault(host, heading)
-            if winner is not heading:
+            held = owners.setdefault(host, [])
+            winner = next((one for one in held if _share_viewers(one, heading)), None)
+            held.append(heading)
+            if winner is not None and winner is not heading:
                 text = f"has no effect on sidecars for `{host}`, which an older VirtualService has: `{winner.namespace}/{winner.origin.name}`"
                 found.append(Finding("IST0109", Severity.ERROR, text, heading.origin, "spec.hosts", "merge the two"))
     for service in everywhere(db, VirtualService):
         found += _delegate_findings(db, service)
     return tuple(found)
+
+
+def _share_viewers(one: Heading, other: Heading) -> bool:
+    """Whether some namespace sees both."""
+    return bool(one.export_to & other.export_to) or ("*" in one.export_to and bool(other.export_to)) or ("*" in other.export_to and bool(one.export_to))
 
 
 def _delegate_findings(db: Db, service: VirtualService) -> Iterator[Finding]:
