@@ -1,0 +1,134 @@
+"""Pilot: what is written becomes what proxies have. Objects in, one revision at a time; refreshed in slices, published, sent.
+
+The first change goes at once, followers are taken together. Called by the other wiring files through `submit` and `need`.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterable
+
+import structlog
+
+from lateen.base.names import ROOT_NAMESPACE, ObjectRef
+from lateen.config import store
+from lateen.config.decode import ref_of
+from lateen.config.defaults import MESH_CONFIG_MAP, mesh_config_of
+from lateen.config.kinds.kubernetes.core import ConfigMap
+from lateen.config.kinds.objects import Object
+from lateen.control.events import Events
+from lateen.incremental import Db
+from lateen.serve.catalog import Catalog
+from lateen.serve.door import Connection, Door, Listeners
+from lateen.serve.ledger import Change, Ledger, Report
+from lateen.serve.session import Rejected
+from lateen.sources.overlay import Overlay
+
+FILES, PODS, MADE_UP = "files", "pods", "made up"
+"""Layers, the first wins: what users wrote, what the node reports, what is made up for both."""
+GAP_S = 0.01
+"""Changes that come so soon after a publication are taken together."""
+SLICE_S = 0.005
+"""Computing gives the loop back after so long."""
+
+
+class Pilot:
+    """The engine, the catalog, the door and the loop between them."""
+
+    def __init__(self, events: Events) -> None:
+        self.db = Db()
+        self.events = events
+        self.overlay = Overlay(FILES, PODS, MADE_UP)
+        self.ledger = Ledger()
+        self.catalog = Catalog(self.db)
+        self.door = Door(self.catalog, self.ledger, Listeners(self.need, self._reported, self._rejected, self._connected))
+        self.is_loaded = False
+        """What was there at the start is published."""
+        self.published = asyncio.Event()
+        """Set, and replaced, at each publication."""
+        self._wake = asyncio.Event()
+        self._changes: dict[ObjectRef, Change] = {}
+        self._log = structlog.get_logger("control.pilot")
+
+    def submit(self, layer: str, upserts: Iterable[Object], removed: Iterable[ObjectRef] = (), *, is_full: bool = False) -> None:
+        """Objects of a layer have changed. `is_full`: `upserts` are all there are."""
+        upserts = tuple(upserts)
+        if layer == FILES:
+            now = time.monotonic()
+            for ref in (*(ref_of(item) for item in upserts), *removed):
+                self._changes.setdefault(ref, Change(ref, 0, now))
+        if is_full:
+            self.overlay.replace(layer, upserts)
+        else:
+            self.overlay.change(layer, upserts, removed)
+        self.need()
+
+    def need(self) -> None:
+        """Something is to be computed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._turn()
+            await asyncio.sleep(GAP_S)
+
+    async def _turn(self) -> None:
+        changes = self._apply()
+        while not self._refreshed():  # noqa: ASYNC110  gives the loop back between slices; nothing is waited for
+            await asyncio.sleep(0)
+        published = self.catalog.publish()
+        for (source, args), error in published.failed:
+            self._log.error("a query failed; its last good result stays", query=source.name, args=[str(arg)[:200] for arg in args], error=repr(error))
+        await self.door.published(published, changes if self.is_loaded else ())
+        if not self.is_loaded:
+            self.is_loaded = True
+            gc.collect()
+            gc.freeze()  # what was built at the start stays: no collection walks it again
+        self.published.set()
+        self.published = asyncio.Event()
+
+    def _refreshed(self) -> bool:
+        until = time.monotonic() + SLICE_S
+        return self.catalog.refresh(lambda: time.monotonic() >= until)
+
+    def _apply(self) -> tuple[Change, ...]:
+        """Brings the inputs up to date; the changes of written objects that had an effect."""
+        effect = self.overlay.take()
+        for item in effect.upserts:
+            store.OBJECTS.set(self.db, ref_of(item), item)
+        for ref in effect.removed:
+            store.OBJECTS.remove(self.db, ref)
+        touched = {ref_of(item) for item in effect.upserts} | set(effect.removed)
+        config_map = ObjectRef(ConfigMap.__name__, ROOT_NAMESPACE, MESH_CONFIG_MAP)
+        if config_map in touched or not self.is_loaded:
+            found = self.overlay.in_force.get(config_map)
+            config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None)
+            store.MESH_CONFIG.set(self.db, "mesh", config)
+            for finding in findings:
+                self._log.warning("mesh configuration", finding=str(finding))
+        changes = tuple(change for ref, change in self._changes.items() if ref in touched)
+        self._changes.clear()
+        return changes
+
+    def _reported(self, report: Report) -> None:
+        if not report.changes:
+            return
+        first = report.changes[0].object
+        more = f" and {len(report.changes) - 1} more" if len(report.changes) > 1 else ""
+        about = {"object": f"{first}{more}", "revision": report.revision, "objects": [str(change.object) for change in report.changes]}
+        if report.of == 0:
+            self.events.emit({"event": "no-proxy", **about})
+        else:
+            self.events.emit({"event": "live", **about, "proxies": report.live, "of": report.of, "ms": report.took_s * 1000, "final": report.is_final})
+
+    def _rejected(self, connection: Connection, rejected: Rejected) -> None:
+        proxy = connection.introduction.proxy.id
+        names = [name for name, _ in rejected.resources]
+        self._log.error("a proxy refuses a response", proxy=proxy, type=rejected.type_url, resources=names[:20], message=rejected.message)
+        self.events.emit({"event": "rejected", "proxy": proxy, "object": "", "message": rejected.message, "resources": names})
+
+    def _connected(self, connection: Connection, is_connected: bool) -> None:
+        self.events.emit({"event": "proxy", "proxy": connection.introduction.proxy.id, "connected": is_connected})
