@@ -187,6 +187,8 @@ def _speaks_http(target: Target, http: Http) -> bool:
 def _with_server_names(db: Db, http: Http, policy: TrafficPolicy, tls: Transport, discovery: Discovery) -> Http:
     """Server name and its check from the request's Host, where TLS has no fixed name."""
     written, socket = policy.tls, tls.socket
+    if discovery is Discovery.FORWARD and isinstance(socket, Raw):  # Envoy refuses it without them, even in the clear
+        return http if http.is_plain else replace(http, has_auto_sni=True, has_auto_san_validation=True)
     if written is None or isinstance(socket, Raw) or socket.sni:
         return http
     if isinstance(socket, MeshTls) and discovery is not Discovery.FORWARD:

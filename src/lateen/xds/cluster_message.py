@@ -22,6 +22,8 @@ from lateen.plan.cluster import (
 )
 from lateen.wire.pb.envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, config_source_pb2, protocol_pb2, socket_option_pb2
+from lateen.wire.pb.envoy.extensions.clusters.common.dns.v3 import dns_pb2 as family_pb2
+from lateen.wire.pb.envoy.extensions.clusters.dns.v3 import dns_cluster_pb2 as dns_pb2
 from lateen.wire.pb.envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_pb2
 from lateen.wire.pb.envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from lateen.xds.any import duration, packed
@@ -30,14 +32,13 @@ from lateen.xds.transport import apply_transport
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FORWARD_TYPE = "envoy.clusters.dynamic_forward_proxy"
+DNS_TYPE = "envoy.clusters.dns"
 DNS_JITTER_S = 0.1
 NEVER_S = 9223372035
 """The longest interval of a clean-up that Envoy takes."""
 _TYPES = {
     Discovery.EDS: cluster_pb2.Cluster.EDS,
     Discovery.STATIC: cluster_pb2.Cluster.STATIC,
-    Discovery.STRICT_DNS: cluster_pb2.Cluster.STRICT_DNS,
-    Discovery.LOGICAL_DNS: cluster_pb2.Cluster.LOGICAL_DNS,
     Discovery.ORIGINAL_DST: cluster_pb2.Cluster.ORIGINAL_DST,
 }
 _CHOICES = {
@@ -47,6 +48,7 @@ _CHOICES = {
     Choice.PROVIDED: cluster_pb2.Cluster.CLUSTER_PROVIDED,
 }
 _FAMILIES = {Family.V4_ONLY: cluster_pb2.Cluster.V4_ONLY, Family.V6_ONLY: cluster_pb2.Cluster.V6_ONLY, Family.ALL: cluster_pb2.Cluster.ALL}
+_FAMILIES_OF_DNS = {Family.V4_ONLY: family_pb2.V4_ONLY, Family.V6_ONLY: family_pb2.V6_ONLY, Family.ALL: family_pb2.ALL}
 SOL_SOCKET, SO_MARK = 1, 36
 
 
@@ -82,25 +84,29 @@ def cluster_message(cluster: Cluster) -> cluster_pb2.Cluster:
 
 
 def _apply_discovery(message: cluster_pb2.Cluster, cluster: Cluster) -> None:
-    if cluster.discovery is Discovery.FORWARD:
-        if cluster.dns is not None:
-            message.cluster_type.name = FORWARD_TYPE
-            message.cluster_type.typed_config.CopyFrom(packed(_forward(cluster.dns)))
-    else:
+    if cluster.discovery in _TYPES:
         message.type = _TYPES[cluster.discovery]
+    elif cluster.dns is not None:
+        is_forward = cluster.discovery is Discovery.FORWARD
+        message.cluster_type.name = FORWARD_TYPE if is_forward else DNS_TYPE
+        is_single = cluster.discovery is Discovery.LOGICAL_DNS
+        message.cluster_type.typed_config.CopyFrom(packed(_forward(cluster.dns)) if is_forward else packed(_resolving(cluster.dns, is_single)))
     if cluster.discovery is Discovery.EDS:
         message.eds_cluster_config.service_name = cluster.name
         message.eds_cluster_config.eds_config.ads.SetInParent()
         message.eds_cluster_config.eds_config.resource_api_version = config_source_pb2.V3
-    if cluster.dns is not None and cluster.discovery is not Discovery.FORWARD:
-        message.dns_lookup_family = _FAMILIES[cluster.dns.family]
-        message.dns_refresh_rate.CopyFrom(duration(cluster.dns.refresh_s))
-        message.dns_jitter.CopyFrom(duration(DNS_JITTER_S))
-        message.respect_dns_ttl = True
     if cluster.assignment is not None:
         message.load_assignment.CopyFrom(assignment_message(cluster.assignment))
     if cluster.keeps_hosts:
         message.cleanup_interval.seconds = NEVER_S
+
+
+def _resolving(dns: Dns, is_single: bool) -> dns_pb2.DnsCluster:
+    """`is_single`: all addresses of the one name are one endpoint (logical DNS)."""
+    config = dns_pb2.DnsCluster(dns_lookup_family=_FAMILIES_OF_DNS[dns.family], respect_dns_ttl=True, all_addresses_in_single_endpoint=is_single)
+    config.dns_refresh_rate.CopyFrom(duration(dns.refresh_s))
+    config.dns_jitter.CopyFrom(duration(DNS_JITTER_S))
+    return config
 
 
 def _forward(dns: Dns) -> forward_pb2.ClusterConfig:
