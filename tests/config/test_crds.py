@@ -108,6 +108,7 @@ def test_durations_are_typed_as_durations():
             yield from durations(schema["items"], path + "[]")
 
     def typed(hint, path=""):
+        hint = hint.__origin__ if hasattr(hint, "__metadata__") else hint
         origin, args = get_origin(hint), get_args(hint)
         if origin in (Union, types.UnionType):
             yield from typed(next(item for item in args if item is not type(None)), path)
@@ -122,3 +123,58 @@ def test_durations_are_typed_as_durations():
     for kind in ISTIO_KINDS:
         schema = definitions()[kind.kind]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
         assert set(durations(schema)) <= set(typed(get_type_hints(kind)["spec"])), kind.kind
+
+
+def limits_of_schema(schema, path=""):
+    """(path, what, value): required fields, exclusive groups, bounds of lengths and numbers, forms."""
+    for name in schema.get("required", ()):
+        yield path, "required", name
+    for holder in (schema, *schema.get("allOf", ())):
+        group = tuple(sorted(one["required"][0] for one in holder.get("oneOf", ()) if "required" in one))
+        if len(group) > 1:
+            yield path, "one of", group
+    for ours, theirs in (("least", ("minLength", "minItems")), ("most", ("maxLength", "maxItems")), ("form", ("pattern",))):
+        for name in theirs:
+            if name in schema and not (name == "maxLength" and path.endswith(("[]", "{}"))) and not (name == "minLength" and path.endswith("[]")):
+                yield path, ours, schema[name]
+    for name, inner in schema.get("properties", {}).items():
+        yield from limits_of_schema(inner, f"{path}.{name}")
+    if "items" in schema:
+        yield from limits_of_schema(schema["items"], path + "[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from limits_of_schema(schema["additionalProperties"], path + "{}")
+
+
+def limits_of_type(hint, path=""):
+    if get_origin(hint) in (Union, types.UnionType):
+        yield from limits_of_type(next(item for item in get_args(hint) if item is not type(None)), path)
+        return
+    if hasattr(hint, "__metadata__"):
+        meta = hint.__metadata__[0]
+        for what, value in (("least", meta.min_length), ("most", meta.max_length), ("form", meta.pattern)):
+            if value is not None:
+                yield path, what, value
+        hint = hint.__origin__
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (tuple, Map):
+        yield from limits_of_type(args[0], path + ("[]" if origin is tuple else "{}"))
+    elif isinstance(hint, type) and issubclass(hint, Spec):
+        for name in hint.REQUIRED:
+            yield path, "required", name
+        for group in hint.ONE_OF:
+            yield path, "one of", tuple(sorted(group))
+        hints = get_type_hints(hint, include_extras=True)
+        for item in msgspec.structs.fields(hint):
+            yield from limits_of_type(hints[item.name], f"{path}.{item.encode_name}")
+        for alias, name in hint.ALIASES.items():
+            item = next(item for item in msgspec.structs.fields(hint) if item.encode_name == name)
+            yield from limits_of_type(hints[item.name], f"{path}.{alias}")
+
+
+@pytest.mark.parametrize("kind", ISTIO_KINDS, ids=lambda kind: kind.kind)
+def test_what_a_crd_requires_is_required_and_nothing_else(kind):
+    """Lengths of list entries and map values are rules of `config.validate`, not of the types."""
+    whole = definitions()[kind.kind]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = whole["properties"]["spec"]
+    assert set(limits_of_type(get_type_hints(kind)["spec"])) == set(limits_of_schema(schema))
+    assert set(kind.REQUIRED) == set(whole.get("required", ()))

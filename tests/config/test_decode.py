@@ -155,3 +155,22 @@ def test_secrets_print_redacted():
     assert "hunter2" not in repr(item)
     assert "aHVudGVyMg" not in repr(item)
     assert "hunter2" not in " ".join(said("apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {key: [hunter2]}\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "place"),
+    [
+        (ROUTE + "  hosts: [a]\n  http:\n  - route: [{weight: 1}]\n", codes.MISSING_FIELD, "f.yaml:7:13"),
+        (ROUTE + "  hosts: [a]\n  http:\n  - match: [{uri: {exact: a, prefix: b}}]\n", codes.EXCLUSIVE, "f.yaml:7:30"),
+        ("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n", codes.MISSING_FIELD, "f.yaml:1:1"),
+        (
+            "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: a}\nspec: {tracing: [{randomSamplingPercentage: 101}]}\n",
+            codes.WRONG_TYPE,
+            "f.yaml:4:45",
+        ),
+        ('apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: a}\nspec: {jwtRules: [{issuer: ""}]}\n', codes.WRONG_TYPE, "f.yaml:4:28"),
+    ],
+)
+def test_what_the_schema_requires_is_required(text, code, place):
+    (finding,) = decode(text, "f.yaml").findings
+    assert (finding.code, str(finding.place), finding.severity) == (code, place, Severity.ERROR)

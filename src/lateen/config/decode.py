@@ -17,7 +17,7 @@ from lateen.config.documents import Broken, documents, key_text, pairs, scalar
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.places import Origin, Places
 from lateen.config.registry import BY_NAME, IGNORED, is_strict
-from lateen.config.walk import MAX_VISITS_PER_CHARACTER, Path, StructDecoder, TooLarge, Walk, nearest
+from lateen.config.walk import MAX_VISITS_PER_CHARACTER, Path, StructDecoder, TooLarge, Walk, check_presence, nearest
 
 DEFAULT_NAMESPACE = "default"
 """Where a namespaced object without a namespace goes. Source: kubectl."""
@@ -147,6 +147,7 @@ def _object(walk: Walk, node: MappingNode, kind: type[Object], origin: Origin, f
     walk.object = ref
     walk.is_strict = is_strict(kind)
     values: dict[str, object] = {"meta": meta}
+    present: dict[str, Node] = {}
     fields = StructDecoder.of(kind).fields
     for key, name, value in _top(walk, node):
         if name in ("apiVersion", "kind", "metadata"):
@@ -157,7 +158,9 @@ def _object(walk: Walk, node: MappingNode, kind: type[Object], origin: Origin, f
                 severity = Severity.ERROR if walk.is_strict else Severity.WARNING
                 walk.add(key, (None, name), codes.UNKNOWN_FIELD, f"unknown field: `{name}`", nearest(name, fields), severity)
         elif not (isinstance(value, ScalarNode) and scalar(value) is None):
+            present[name] = key
             values[plan.attribute] = plan.decode(walk, value, (None, name))
+    check_presence(walk, node, None, kind, present)
     added = [
         item if item.object else Finding(item.code, item.severity, item.message, ref, item.field, item.hint, item.place) for item in walk.findings[before:]
     ]

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
+from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.objects import Object
-
-from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.incremental import Db, Input, query
 
 O = TypeVar("O", bound=Object)  # noqa: E741

@@ -56,6 +56,8 @@ def field_paths(kind: type[Spec], path: str = "") -> Iterator[str]:
 
 def _under(hint: Any, path: str) -> Iterator[str]:
     """Paths within a field of a type. (Any: a type hint.)"""
+    if hasattr(hint, "__metadata__"):
+        hint = hint.__origin__
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         for item in args:

@@ -8,6 +8,7 @@ rest is still checked; whoever reads `Walk.findings` decides that the object is 
 import base64
 import binascii
 import difflib
+import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -314,11 +315,13 @@ class StructDecoder:
                 walk.add(node, path, codes.WRONG_TYPE, f"expected an object, got {_seen(node)}")
             return base or self.kind()
         values: dict[str, Any] = {}
+        present: dict[str, Node] = {}
         for key, name, value in _entries(walk, node, (path, "")):
             walk.spend()
             plan = self._plan(walk, key, name, path)
             if plan is None or (isinstance(value, ScalarNode) and scalar(value) is None):
                 continue
+            present[self.kind.ALIASES.get(name, name)] = key
             here: Path = (path, f".{name}")
             before = getattr(base, plan.attribute) if base is not None else None
             if plan.message is not None and before is not None and not before.IS_REPLACED_WHOLE:
@@ -327,6 +330,7 @@ class StructDecoder:
                 values[plan.attribute] = Map({**before, **plan.decode(walk, value, here)})
             else:
                 values[plan.attribute] = plan.decode(walk, value, here)
+        check_presence(walk, node, path, self.kind, present)
         return self.kind(**values) if base is None else msgspec.structs.replace(base, **values)
 
     def _plan(self, walk: Walk, key: Node, name: str, path: Path | None) -> FieldPlan | None:
@@ -339,6 +343,17 @@ class StructDecoder:
             hint = nearest(name, fields)
             walk.add(key, (path, f".{name}"), codes.UNKNOWN_FIELD, f"unknown field: `{name}`", hint, severity)
         return plan
+
+
+def check_presence(walk: Walk, node: Node, path: Path | None, kind: type[Spec], present: Mapping[str, Node]) -> None:
+    """Findings for required fields that are missing and exclusive ones that are both there. `present`: name → its key."""
+    for name in kind.REQUIRED:
+        if name not in present:
+            walk.add(node, (path, f".{name}"), codes.MISSING_FIELD, f"missing field: `{name}`")
+    for group in kind.ONE_OF:
+        said = [name for name in present if name in group]
+        if len(said) > 1:
+            walk.add(present[said[1]], (path, f".{said[1]}"), codes.EXCLUSIVE, f"either {' or '.join(said)}")
 
 
 def _message(hint: Any) -> StructDecoder | None:
@@ -360,14 +375,39 @@ _SCALARS: dict[object, Decoder] = {
 }
 
 
+def _limited(kind: Any, limits: msgspec.Meta) -> Decoder:
+    """The decoder of a type with bounds: of numbers, of the length of texts and lists, of a text's form. (Any: a type hint.)"""
+    low, high = (limits.ge, limits.le)
+    if kind is int:
+        return _integer(int(low) if low is not None else -(2**63), int(high) if high is not None else 2**63 - 1)
+    inner = decoder(kind)
+    form = re.compile(limits.pattern) if limits.pattern is not None else None
+
+    def decode(walk: Walk, node: Node, path: Path) -> Any:
+        count = len(walk.findings)
+        value = inner(walk, node, path)
+        if len(walk.findings) != count:
+            return value
+        if (low is not None and value < low) or (high is not None and value > high):
+            walk.add(node, path, codes.WRONG_TYPE, f"must be between {low} and {high}: {value:g}")
+        elif limits.min_length is not None and len(value) < limits.min_length:
+            walk.add(node, path, codes.WRONG_TYPE, "must not be empty" if limits.min_length == 1 else f"needs at least {limits.min_length}")
+        elif limits.max_length is not None and len(value) > limits.max_length:
+            walk.add(node, path, codes.WRONG_TYPE, f"longer than {limits.max_length}: {len(value)}")
+        elif form is not None and form.search(value) is None:
+            walk.add(node, path, codes.WRONG_TYPE, f"must have the form {form.pattern}: `{value}`")
+        return value
+
+    return decode
+
+
 def decoder(hint: Any) -> Decoder:
     """The decoder of a field's type. (Any: a type hint.) Raises TypeError for a type no field may have."""
     if hint in _SCALARS:
         return _SCALARS[hint]
     origin, args = get_origin(hint), get_args(hint)
     if hasattr(hint, "__metadata__"):
-        limits = hint.__metadata__[0]
-        return _integer(limits.ge, limits.le)
+        return _limited(hint.__origin__, hint.__metadata__[0])
     if origin in (Union, types.UnionType):
         kinds = tuple(item for item in args if item is not type(None))
         return decoder(kinds[0]) if len(kinds) == 1 else _union(kinds)

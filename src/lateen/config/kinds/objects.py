@@ -12,6 +12,10 @@ class Spec(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     ALIASES: ClassVar[dict[str, str]] = {}
     """Other spellings of a field in YAML → its name in YAML."""
+    REQUIRED: ClassVar[tuple[str, ...]] = ()
+    """Fields, as YAML spells them, that may not be missing."""
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Groups of fields of which at most one may be set."""
     IS_REPLACED_WHOLE: ClassVar[bool] = False
     """Written over a default it takes nothing from it: what it doesn't say has the proto's zero value."""
 

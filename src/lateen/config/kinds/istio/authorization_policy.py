@@ -1,7 +1,7 @@
 """AuthorizationPolicy: who may call what. Istio: security AuthorizationPolicy."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -18,8 +18,8 @@ class Source(Spec, frozen=True):
     not_request_principals: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     not_namespaces: tuple[str, ...] = ()
-    service_accounts: tuple[str, ...] = ()
-    not_service_accounts: tuple[str, ...] = ()
+    service_accounts: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
+    not_service_accounts: Annotated[tuple[str, ...], msgspec.Meta(max_length=16)] = ()
     trust_domains: tuple[str, ...] = ()
     not_trust_domains: tuple[str, ...] = ()
     ip_blocks: tuple[str, ...] = ()
@@ -56,6 +56,8 @@ class RuleTo(Spec, frozen=True):
 class Condition(Spec, frozen=True):
     """Istio: Condition."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("key",)
+
     key: str = ""
     values: tuple[str, ...] = ()
     not_values: tuple[str, ...] = ()
@@ -64,7 +66,7 @@ class Condition(Spec, frozen=True):
 class Rule(Spec, frozen=True):
     """Istio: Rule."""
 
-    from_: tuple[RuleFrom, ...] = msgspec.field(default=(), name="from")
+    from_: Annotated[tuple[RuleFrom, ...], msgspec.Meta(max_length=512)] = msgspec.field(default=(), name="from")
     to: tuple[RuleTo, ...] = ()
     when: tuple[Condition, ...] = ()
 
@@ -89,8 +91,8 @@ class AuthorizationPolicySpec(Spec, frozen=True):
 
     selector: LabelSelector | None = None
     target_ref: TargetRef | None = None
-    target_refs: tuple[TargetRef, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    target_refs: Annotated[tuple[TargetRef, ...], msgspec.Meta(max_length=16)] = ()
+    rules: Annotated[tuple[Rule, ...], msgspec.Meta(max_length=512)] = ()
     """Empty: matches nothing (so ALLOW denies all)."""
     action: Action = Action.ALLOW
     provider: AuthorizationProvider | None = None

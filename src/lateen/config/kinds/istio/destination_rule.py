@@ -13,6 +13,8 @@ from lateen.config.kinds.values import Labels, Map
 class Subset(Spec, frozen=True):
     """Istio: Subset."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
+
     name: str = ""
     labels: Labels = Map()
     traffic_policy: TrafficPolicy | None = None
@@ -20,6 +22,8 @@ class Subset(Spec, frozen=True):
 
 class DestinationRuleSpec(Spec, frozen=True):
     """Istio: DestinationRule."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("host",)
 
     host: str = ""
     traffic_policy: TrafficPolicy | None = None

@@ -1,7 +1,7 @@
 """EnvoyFilter: patches to what a proxy gets. Istio: networking EnvoyFilter."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -140,6 +140,8 @@ class WaypointMatch(Spec, frozen=True):
 class PatchMatch(Spec, frozen=True):
     """Istio: EnvoyConfigObjectMatch."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("cluster", "listener", "routeConfiguration", "waypoint"),)
+
     context: PatchContext = PatchContext.ANY
     proxy: ProxyMatch | None = None
     listener: ListenerMatch | None = None
@@ -191,7 +193,7 @@ class EnvoyFilterSpec(Spec, frozen=True):
     """Istio: EnvoyFilter."""
 
     workload_selector: WorkloadSelector | None = None
-    target_refs: tuple[TargetRef, ...] = ()
+    target_refs: Annotated[tuple[TargetRef, ...], msgspec.Meta(max_length=16)] = ()
     config_patches: tuple[ConfigPatch, ...] = ()
     priority: Int32 = 0
 

@@ -1,11 +1,11 @@
 """Gateway: servers of a load balancer at the mesh's edge. Istio: networking Gateway. (The Gateway API's kind is in `kinds.gateway`.)"""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
-from lateen.config.kinds.istio.selectors import ListenerPort
+from lateen.config.kinds.istio.selectors import ServerPort
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Labels, Map
 
@@ -48,9 +48,9 @@ class ServerTls(Spec, frozen=True):
     private_key: str = ""
     ca_certificates: str = ""
     ca_crl: str = ""
-    tls_certificates: tuple[TlsCertificate, ...] = ()
+    tls_certificates: Annotated[tuple[TlsCertificate, ...], msgspec.Meta(min_length=1, max_length=2)] = ()
     credential_name: str = ""
-    credential_names: tuple[str, ...] = ()
+    credential_names: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=2)] = ()
     ca_cert_credential_name: str = ""
     subject_alt_names: tuple[str, ...] = ()
     verify_certificate_spki: tuple[str, ...] = ()
@@ -65,7 +65,12 @@ class ServerTls(Spec, frozen=True):
 class Server(Spec, frozen=True):
     """Istio: Server."""
 
-    port: ListenerPort | None = None
+    REQUIRED: ClassVar[tuple[str, ...]] = (
+        "hosts",
+        "port",
+    )
+
+    port: ServerPort | None = None
     bind: str = ""
     hosts: tuple[str, ...] = ()
     """`host` or `namespace/host`."""

@@ -1,7 +1,7 @@
 """RequestAuthentication: which JSON web tokens workloads accept. Istio: security RequestAuthentication."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -13,15 +13,22 @@ from lateen.config.kinds.values import Duration
 class JwtHeader(Spec, frozen=True):
     """Istio: JWTHeader."""
 
-    name: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: Annotated[str, msgspec.Meta(min_length=1)] = ""
     prefix: str = ""
 
 
 class ClaimToHeader(Spec, frozen=True):
     """Istio: ClaimToHeader."""
 
-    header: str = ""
-    claim: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = (
+        "claim",
+        "header",
+    )
+
+    header: Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[-_A-Za-z0-9]+$")] = ""
+    claim: Annotated[str, msgspec.Meta(min_length=1)] = ""
 
 
 class JwtPresence(StrEnum):
@@ -36,9 +43,9 @@ class JwtRule(Spec, frozen=True):
 
     ALIASES: ClassVar[dict[str, str]] = {"jwks_uri": "jwksUri"}
 
-    issuer: str = ""
+    issuer: Annotated[str, msgspec.Meta(min_length=1)] = ""
     audiences: tuple[str, ...] = ()
-    jwks_uri: str = ""
+    jwks_uri: Annotated[str, msgspec.Meta(min_length=1, max_length=2048)] = ""
     jwks: str = ""
     from_headers: tuple[JwtHeader, ...] = ()
     from_params: tuple[str, ...] = ()
@@ -47,7 +54,7 @@ class JwtRule(Spec, frozen=True):
     forward_original_token: bool = False
     output_claim_to_headers: tuple[ClaimToHeader, ...] = ()
     timeout: Duration | None = None
-    space_delimited_claims: tuple[str, ...] = ()
+    space_delimited_claims: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
     presence: JwtPresence = JwtPresence.OPTIONAL
 
 
@@ -56,8 +63,8 @@ class RequestAuthenticationSpec(Spec, frozen=True):
 
     selector: LabelSelector | None = None
     target_ref: TargetRef | None = None
-    target_refs: tuple[TargetRef, ...] = ()
-    jwt_rules: tuple[JwtRule, ...] = ()
+    target_refs: Annotated[tuple[TargetRef, ...], msgspec.Meta(max_length=16)] = ()
+    jwt_rules: Annotated[tuple[JwtRule, ...], msgspec.Meta(max_length=4096)] = ()
 
 
 class RequestAuthentication(Object, frozen=True):

@@ -1,5 +1,9 @@
 """What Istio's kinds share to say where they apply: workload selectors, target references, ports."""
 
+from typing import Annotated, ClassVar
+
+import msgspec
+
 from lateen.config.kinds.objects import Spec
 from lateen.config.kinds.values import Labels, Map, UInt32
 
@@ -19,9 +23,14 @@ class LabelSelector(Spec, frozen=True):
 class TargetRef(Spec, frozen=True):
     """A Gateway, GatewayClass, Service or ServiceEntry that a policy attaches to. Istio: PolicyTargetReference."""
 
-    kind: str = ""
-    name: str = ""
-    group: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = (
+        "kind",
+        "name",
+    )
+
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")] = ""
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = ""
+    group: Annotated[str, msgspec.Meta(max_length=253, pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")] = ""
     namespace: str = ""
 
 
@@ -35,7 +44,9 @@ class PortSelector(Spec, frozen=True):
 class WorkloadPort(Spec, frozen=True):
     """A port by number, of an extension's match. Istio: type.v1beta1.PortSelector."""
 
-    number: UInt32 = 0
+    REQUIRED: ClassVar[tuple[str, ...]] = ("number",)
+
+    number: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 0
 
 
 class ListenerPort(Spec, frozen=True):
@@ -46,3 +57,9 @@ class ListenerPort(Spec, frozen=True):
     protocol: str = ""
     target_port: UInt32 = 0
     """Deprecated and without effect."""
+
+
+class ServerPort(ListenerPort, frozen=True):
+    """A Gateway's port says everything. Istio: Port."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("number", "name", "protocol")

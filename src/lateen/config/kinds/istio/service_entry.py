@@ -1,7 +1,7 @@
 """ServiceEntry: hosts that the registry does not know by itself. Istio: networking ServiceEntry."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -31,9 +31,14 @@ class Resolution(StrEnum):
 class ServicePort(Spec, frozen=True):
     """Istio: ServicePort."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = (
+        "name",
+        "number",
+    )
+
     number: UInt32 = 0
-    protocol: str = ""
-    name: str = ""
+    protocol: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    name: Annotated[str, msgspec.Meta(max_length=256)] = ""
     target_port: UInt32 = 0
     """0: as `number`."""
 
@@ -41,12 +46,14 @@ class ServicePort(Spec, frozen=True):
 class ServiceEntrySpec(Spec, frozen=True):
     """Istio: ServiceEntry."""
 
-    hosts: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
-    ports: tuple[ServicePort, ...] = ()
+    REQUIRED: ClassVar[tuple[str, ...]] = ("hosts",)
+
+    hosts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=256)] = ()
+    addresses: Annotated[tuple[str, ...], msgspec.Meta(max_length=256)] = ()
+    ports: Annotated[tuple[ServicePort, ...], msgspec.Meta(max_length=256)] = ()
     location: Location = Location.MESH_EXTERNAL
     resolution: Resolution = Resolution.NONE
-    endpoints: tuple[WorkloadEntrySpec, ...] = ()
+    endpoints: Annotated[tuple[WorkloadEntrySpec, ...], msgspec.Meta(max_length=4096)] = ()
     workload_selector: WorkloadSelector | None = None
     export_to: tuple[str, ...] = ()
     subject_alt_names: tuple[str, ...] = ()
@@ -54,6 +61,8 @@ class ServiceEntrySpec(Spec, frozen=True):
 
 class ServiceEntry(Object, frozen=True):
     """networking.istio.io ServiceEntry."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("spec",)
 
     kind: ClassVar[str] = "ServiceEntry"
     group: ClassVar[str] = "networking.istio.io"

@@ -23,6 +23,8 @@ class CaptureMode(StrEnum):
 class IngressListener(Spec, frozen=True):
     """Istio: IstioIngressListener."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("port",)
+
     port: ListenerPort | None = None
     bind: str = ""
     capture_mode: CaptureMode = CaptureMode.DEFAULT
@@ -34,6 +36,8 @@ class IngressListener(Spec, frozen=True):
 
 class EgressListener(Spec, frozen=True):
     """Istio: IstioEgressListener."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("hosts",)
 
     port: ListenerPort | None = None
     bind: str = ""

@@ -1,7 +1,7 @@
 """Telemetry: metrics, access logs and traces of workloads. Istio: telemetry Telemetry."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -21,7 +21,9 @@ class WorkloadMode(StrEnum):
 class ProviderRef(Spec, frozen=True):
     """Istio: ProviderRef."""
 
-    name: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: Annotated[str, msgspec.Meta(min_length=1)] = ""
 
 
 class ModeSelector(Spec, frozen=True):
@@ -33,18 +35,24 @@ class ModeSelector(Spec, frozen=True):
 class SpanTagSource(Spec, frozen=True):
     """Istio: Tracing.Environment and Tracing.RequestHeader."""
 
-    name: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: Annotated[str, msgspec.Meta(min_length=1)] = ""
     default_value: str = ""
 
 
 class SpanTagValue(Spec, frozen=True):
     """Istio: Tracing.Literal and Tracing.Formatter."""
 
-    value: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("value",)
+
+    value: Annotated[str, msgspec.Meta(min_length=1)] = ""
 
 
 class SpanTag(Spec, frozen=True):
     """One of four. Istio: Tracing.CustomTag."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("environment", "formatter", "header", "literal"),)
 
     literal: SpanTagValue | None = None
     environment: SpanTagSource | None = None
@@ -57,7 +65,7 @@ class Tracing(Spec, frozen=True):
 
     match: ModeSelector | None = None
     providers: tuple[ProviderRef, ...] = ()
-    random_sampling_percentage: float | None = None
+    random_sampling_percentage: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     disable_span_reporting: bool | None = None
     custom_tags: Map[SpanTag] = Map()
     use_request_id_for_trace_sampling: bool | None = None
@@ -84,8 +92,10 @@ class Metric(StrEnum):
 class MetricSelector(Spec, frozen=True):
     """Istio: MetricSelector."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("customMetric", "metric"),)
+
     metric: Metric | None = None
-    custom_metric: str | None = None
+    custom_metric: Annotated[str, msgspec.Meta(min_length=1)] | None = None
     mode: WorkloadMode = WorkloadMode.CLIENT_AND_SERVER
 
 
@@ -140,7 +150,7 @@ class TelemetrySpec(Spec, frozen=True):
 
     selector: LabelSelector | None = None
     target_ref: TargetRef | None = None
-    target_refs: tuple[TargetRef, ...] = ()
+    target_refs: Annotated[tuple[TargetRef, ...], msgspec.Meta(max_length=16)] = ()
     tracing: tuple[Tracing, ...] = ()
     metrics: tuple[Metrics, ...] = ()
     access_logging: tuple[AccessLogging, ...] = ()

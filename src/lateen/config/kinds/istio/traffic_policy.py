@@ -1,6 +1,7 @@
 """Traffic policies of DestinationRules, and the connection pools and client TLS that Sidecars and the mesh share. Istio: TrafficPolicy."""
 
 from enum import StrEnum
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -77,12 +78,16 @@ class SimpleLb(StrEnum):
 class CookieAttribute(Spec, frozen=True):
     """Istio: HTTPCookie.Attribute."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
+
     name: str = ""
     value: str = ""
 
 
 class HttpCookie(Spec, frozen=True):
     """Istio: ConsistentHashLB.HTTPCookie."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str = ""
     path: str = ""
@@ -104,6 +109,11 @@ class Maglev(Spec, frozen=True):
 
 class ConsistentHash(Spec, frozen=True):
     """One key of four, one algorithm of two. Istio: ConsistentHashLB."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("httpCookie", "httpHeaderName", "httpQueryParameterName", "useSourceIp"),
+        ("maglev", "ringHash"),
+    )
 
     http_header_name: str | None = None
     http_cookie: HttpCookie | None = None
@@ -146,14 +156,16 @@ class ZoneAwareLb(Spec, frozen=True):
     enabled: bool | None = None
     failover: tuple[Failover, ...] = ()
     failover_priority: tuple[str, ...] = ()
-    min_cluster_size: UInt32 | None = None
+    min_cluster_size: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] | None = None
 
 
 class Warmup(Spec, frozen=True):
     """Istio: WarmupConfiguration."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("duration",)
+
     duration: Duration | None = None
-    minimum_percent: float | None = None
+    minimum_percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     aggression: float | None = None
 
 
@@ -169,6 +181,8 @@ class BackendUtilization(Spec, frozen=True):
 
 class LoadBalancer(Spec, frozen=True):
     """Istio: LoadBalancerSettings."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("backendUtilization", "consistentHash", "simple"),)
 
     simple: SimpleLb | None = None
     consistent_hash: ConsistentHash | None = None
@@ -222,6 +236,11 @@ class ClientTls(Spec, frozen=True):
 class Tunnel(Spec, frozen=True):
     """Istio: TrafficPolicy.TunnelSettings."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = (
+        "targetHost",
+        "targetPort",
+    )
+
     protocol: str = ""
     """`CONNECT` (or empty) or `POST`."""
     target_host: str = ""
@@ -244,7 +263,7 @@ class ProxyProtocol(Spec, frozen=True):
 class RetryBudget(Spec, frozen=True):
     """Istio: TrafficPolicy.RetryBudget."""
 
-    percent: float | None = None
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     """None: 20."""
     min_retry_concurrency: UInt32 = 0
     budget_interval: Duration | None = None
@@ -267,7 +286,7 @@ class TrafficPolicy(Spec, frozen=True):
     connection_pool: ConnectionPool | None = None
     outlier_detection: OutlierDetection | None = None
     tls: ClientTls | None = None
-    port_level_settings: tuple[PortTrafficPolicy, ...] = ()
+    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], msgspec.Meta(max_length=4096)] = ()
     tunnel: Tunnel | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None

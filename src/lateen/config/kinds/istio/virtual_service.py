@@ -13,6 +13,8 @@ from lateen.config.kinds.values import Duration, Int32, Labels, Map, UInt32
 class StringMatch(Spec, frozen=True):
     """At most one is set; none set asks for presence. Istio: StringMatch."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("exact", "prefix", "regex"),)
+
     exact: str | None = None
     prefix: str | None = None
     regex: str | None = None
@@ -28,6 +30,8 @@ class Percent(Spec, frozen=True):
 
 class Destination(Spec, frozen=True):
     """Istio: Destination."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("host",)
 
     host: str = ""
     subset: str = ""
@@ -72,6 +76,8 @@ class HttpMatch(Spec, frozen=True):
 class HttpDestination(Spec, frozen=True):
     """Istio: HTTPRouteDestination."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("destination",)
+
     destination: Destination | None = None
     weight: Int32 = 0
     """Relative to the others'. 0 alone means all."""
@@ -88,6 +94,8 @@ class RedirectPort(StrEnum):
 class HttpRedirect(Spec, frozen=True):
     """Istio: HTTPRedirect."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("derivePort", "port"),)
+
     uri: str = ""
     authority: str = ""
     scheme: str = ""
@@ -101,6 +109,8 @@ class HttpRedirect(Spec, frozen=True):
 class HttpBody(Spec, frozen=True):
     """One of both. Istio: HTTPBody."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("bytes", "string"),)
+
     string: str | None = None
     bytes: str | None = None
     """Base64."""
@@ -108,6 +118,8 @@ class HttpBody(Spec, frozen=True):
 
 class DirectResponse(Spec, frozen=True):
     """Istio: HTTPDirectResponse."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("status",)
 
     status: UInt32 = 0
     body: HttpBody | None = None
@@ -173,6 +185,8 @@ class CorsPolicy(Spec, frozen=True):
 class FaultDelay(Spec, frozen=True):
     """Istio: HTTPFaultInjection.Delay."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("exponentialDelay", "fixedDelay"),)
+
     percent: Int32 = 0
     """Deprecated: whole percent."""
     percentage: Percent | None = None
@@ -182,6 +196,8 @@ class FaultDelay(Spec, frozen=True):
 
 class FaultAbort(Spec, frozen=True):
     """One of the three codes. Istio: HTTPFaultInjection.Abort."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("grpcStatus", "http2Error", "httpStatus"),)
 
     http_status: Int32 | None = None
     grpc_status: str | None = None
@@ -198,6 +214,8 @@ class HttpFault(Spec, frozen=True):
 
 class HttpMirror(Spec, frozen=True):
     """Istio: HTTPMirrorPolicy."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("destination",)
 
     destination: Destination | None = None
     percentage: Percent | None = None
@@ -233,12 +251,16 @@ class HttpRoute(Spec, frozen=True):
 class RouteDestination(Spec, frozen=True):
     """Istio: RouteDestination (tcp and tls)."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("destination",)
+
     destination: Destination | None = None
     weight: Int32 = 0
 
 
 class TlsMatch(Spec, frozen=True):
     """Istio: TLSMatchAttributes."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("sniHosts",)
 
     sni_hosts: tuple[str, ...] = ()
     destination_subnets: tuple[str, ...] = ()
@@ -250,6 +272,8 @@ class TlsMatch(Spec, frozen=True):
 
 class TlsRoute(Spec, frozen=True):
     """Istio: TLSRoute."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("match",)
 
     match: tuple[TlsMatch, ...] = ()
     route: tuple[RouteDestination, ...] = ()

@@ -1,7 +1,7 @@
 """WasmPlugin and TrafficExtension: filters of the user's in a proxy. Istio: extensions WasmPlugin, TrafficExtension."""
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -78,30 +78,34 @@ class EnvValueSource(StrEnum):
 class WasmEnv(Spec, frozen=True):
     """Istio: extensions EnvVar."""
 
-    name: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] = ""
     value_from: EnvValueSource = EnvValueSource.INLINE
-    value: str = ""
+    value: Annotated[str, msgspec.Meta(max_length=2048)] = ""
 
 
 class VmConfig(Spec, frozen=True):
     """Istio: extensions VmConfig."""
 
-    env: tuple[WasmEnv, ...] = ()
+    env: Annotated[tuple[WasmEnv, ...], msgspec.Meta(max_length=256)] = ()
 
 
 class WasmPluginSpec(Spec, frozen=True):
     """Istio: WasmPlugin."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("url",)
+
     selector: LabelSelector | None = None
     target_ref: TargetRef | None = None
-    target_refs: tuple[TargetRef, ...] = ()
-    url: str = ""
-    sha256: str = ""
+    target_refs: Annotated[tuple[TargetRef, ...], msgspec.Meta(max_length=16)] = ()
+    url: Annotated[str, msgspec.Meta(min_length=1)] = ""
+    sha256: Annotated[str, msgspec.Meta(pattern=r"(^$|^[a-f0-9]{64}$)")] = ""
     image_pull_policy: PullPolicy = PullPolicy.UNSPECIFIED_POLICY
-    image_pull_secret: str = ""
+    image_pull_secret: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = ""
     verification_key: str = ""
     plugin_config: Json | None = None
-    plugin_name: str = ""
+    plugin_name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] = ""
     phase: PluginPhase = PluginPhase.UNSPECIFIED_PHASE
     priority: Int32 | None = None
     fail_strategy: FailStrategy = FailStrategy.FAIL_CLOSE
@@ -112,6 +116,8 @@ class WasmPluginSpec(Spec, frozen=True):
 
 class WasmPlugin(Object, frozen=True):
     """extensions.istio.io WasmPlugin."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("spec",)
 
     kind: ClassVar[str] = "WasmPlugin"
     group: ClassVar[str] = "extensions.istio.io"
@@ -124,19 +130,23 @@ class WasmPlugin(Object, frozen=True):
 class LuaFilter(Spec, frozen=True):
     """Istio: TrafficExtension's LuaConfig."""
 
-    inline_code: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("inlineCode",)
+
+    inline_code: Annotated[str, msgspec.Meta(min_length=1, max_length=65536)] = ""
 
 
 class WasmFilter(Spec, frozen=True):
     """Istio: TrafficExtension's WasmConfig."""
 
-    url: str = ""
-    sha256: str = ""
+    REQUIRED: ClassVar[tuple[str, ...]] = ("url",)
+
+    url: Annotated[str, msgspec.Meta(min_length=1)] = ""
+    sha256: Annotated[str, msgspec.Meta(pattern=r"(^$|^[a-f0-9]{64}$)")] = ""
     image_pull_policy: PullPolicy = PullPolicy.UNSPECIFIED_POLICY
-    image_pull_secret: str = ""
+    image_pull_secret: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] = ""
     verification_key: str = ""
     plugin_config: Json | None = None
-    plugin_name: str = ""
+    plugin_name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] = ""
     fail_strategy: FailStrategy = FailStrategy.FAIL_CLOSE
     vm_config: VmConfig | None = None
     type: PluginType = PluginType.UNSPECIFIED_PLUGIN_TYPE
@@ -145,8 +155,10 @@ class WasmFilter(Spec, frozen=True):
 class TrafficExtensionSpec(Spec, frozen=True):
     """Istio: TrafficExtension."""
 
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("lua", "wasm"),)
+
     selector: LabelSelector | None = None
-    target_refs: tuple[TargetRef, ...] = ()
+    target_refs: Annotated[tuple[TargetRef, ...], msgspec.Meta(max_length=16)] = ()
     match: tuple[TrafficSelector, ...] = ()
     phase: ExtensionPhase = ExtensionPhase.UNSPECIFIED
     priority: Int32 | None = None
@@ -156,6 +168,8 @@ class TrafficExtensionSpec(Spec, frozen=True):
 
 class TrafficExtension(Object, frozen=True):
     """extensions.istio.io TrafficExtension."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("spec",)
 
     kind: ClassVar[str] = "TrafficExtension"
     group: ClassVar[str] = "extensions.istio.io"

@@ -1,6 +1,6 @@
 """WorkloadEntry and WorkloadGroup: workloads that are no pods. Istio: networking WorkloadEntry, WorkloadGroup."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -11,20 +11,22 @@ from lateen.config.kinds.values import Int32, Labels, Map, UInt32
 class WorkloadEntrySpec(Spec, frozen=True):
     """Also the inline endpoints of a ServiceEntry. Istio: WorkloadEntry."""
 
-    address: str = ""
+    address: Annotated[str, msgspec.Meta(max_length=256)] = ""
     """An IP address, a DNS name, or `unix:///path`."""
     ports: Map[UInt32] = Map()
     labels: Labels = Map()
-    network: str = ""
-    locality: str = ""
+    network: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    locality: Annotated[str, msgspec.Meta(max_length=2048)] = ""
     """`region/zone/subzone`."""
     weight: UInt32 = 0
     """0: 1."""
-    service_account: str = ""
+    service_account: Annotated[str, msgspec.Meta(max_length=253)] = ""
 
 
 class WorkloadEntry(Object, frozen=True):
     """networking.istio.io WorkloadEntry."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("spec",)
 
     kind: ClassVar[str] = "WorkloadEntry"
     group: ClassVar[str] = "networking.istio.io"
@@ -44,12 +46,14 @@ class GroupMetadata(Spec, frozen=True):
 class HttpHeader(Spec, frozen=True):
     """Istio: HTTPHeader."""
 
-    name: str = ""
+    name: Annotated[str, msgspec.Meta(pattern=r"^[-_A-Za-z0-9]+$")] = ""
     value: str = ""
 
 
 class HttpProbe(Spec, frozen=True):
     """Istio: HTTPHealthCheckConfig."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("port",)
 
     path: str = ""
     port: UInt32 = 0
@@ -61,12 +65,16 @@ class HttpProbe(Spec, frozen=True):
 class TcpProbe(Spec, frozen=True):
     """Istio: TCPHealthCheckConfig."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("port",)
+
     host: str = ""
     port: UInt32 = 0
 
 
 class ExecProbe(Spec, frozen=True):
     """Istio: ExecHealthCheckConfig."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("command",)
 
     command: tuple[str, ...] = ()
 
@@ -80,6 +88,8 @@ class GrpcProbe(Spec, frozen=True):
 
 class WorkloadProbe(Spec, frozen=True):
     """One way of four; zero in a number means Kubernetes' default. Istio: ReadinessProbe."""
+
+    ONE_OF: ClassVar[tuple[tuple[str, ...], ...]] = (("exec", "grpc", "httpGet", "tcpSocket"),)
 
     initial_delay_seconds: Int32 = 0
     timeout_seconds: Int32 = 0
@@ -95,6 +105,8 @@ class WorkloadProbe(Spec, frozen=True):
 class WorkloadGroupSpec(Spec, frozen=True):
     """Istio: WorkloadGroup."""
 
+    REQUIRED: ClassVar[tuple[str, ...]] = ("template",)
+
     metadata: GroupMetadata | None = None
     template: WorkloadEntrySpec | None = None
     probe: WorkloadProbe | None = None
@@ -102,6 +114,8 @@ class WorkloadGroupSpec(Spec, frozen=True):
 
 class WorkloadGroup(Object, frozen=True):
     """networking.istio.io WorkloadGroup."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ("spec",)
 
     kind: ClassVar[str] = "WorkloadGroup"
     group: ClassVar[str] = "networking.istio.io"
