@@ -338,3 +338,45 @@ async def test_a_command_in_a_pod_is_the_application_s_neighbour(tmp_path):
         ):
             failed = await asyncio.to_thread(entered, state, container, *argv)
             assert failed.returncode == 1 and failed.stderr.strip() == text
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, timeout=10)
+
+
+async def test_services_without_a_proxy_and_the_way_out(tmp_path):
+    tag = f"ltt{os.getpid() % 100000}"
+    service = {"kind": "Service", "metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}}
+    web = deployment("web", 2, ports=[{"name": "http", "containerPort": 8080}], env=[{"name": "VERSION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])
+    client = deployment("client", 1, command=["sleep", "1000"], ports=[])
+    ip("netns", "add", tag)
+    try:
+        ip("link", "add", tag, "type", "veth", "peer", "name", "eth0", "netns", tag)
+        ip("addr", "add", "198.51.100.1/24", "dev", tag)
+        ip("link", "set", tag, "up")
+        ip("-n", tag, "addr", "add", "198.51.100.2/24", "dev", "eth0")
+        ip("-n", tag, "link", "set", "eth0", "up")
+        outside = "import socket\ns=socket.create_server(('198.51.100.2',80))\nwhile 1:\n c,a=s.accept(); c.sendall(a[0].encode()); c.close()"
+        outsider = subprocess.Popen(["ip", "netns", "exec", tag, "/usr/bin/python3", "-c", outside])
+        async with Running(tmp_path) as running:
+            running.fleet.set_names({"web.default.svc.cluster.local": ["10.255.77.7"]})
+            running.fleet.apply([NAMESPACE, service, web, client], (), True)
+            rows = await running.ready(3)
+            name = next(name for name in rows if name.startswith("client"))
+            state = json.loads((running.fleet.settings.paths.pods / f"default.{name}" / "state.json").read_text())
+
+            def seen():
+                done = entered(state, None, "sh", "-c", "for i in $(seq 20); do curl -s -m 2 http://10.255.77.7/; echo; done")
+                return set(done.stdout.split())
+
+            await running.until(lambda: seen() == {name for name in rows if name.startswith("web")})
+            running.fleet.apply([web | {"spec": web["spec"] | {"replicas": 1}}], (), False)
+            rest = {name for name in await running.ready(2) if name.startswith("web")}
+            await running.until(lambda: seen() == rest)
+            told = await asyncio.to_thread(entered, state, None, "/usr/bin/python3", "-c", "import socket; print(socket.create_connection(('198.51.100.2', 80), 5).recv(99).decode())")
+            assert told.stdout.strip() == "198.51.100.1", told
+        outsider.kill()
+        outsider.wait()
+    finally:
+        ip("netns", "del", tag)
+        subprocess.run(["ip", "link", "del", tag], capture_output=True, timeout=10)

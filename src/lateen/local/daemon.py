@@ -149,6 +149,9 @@ class _Node:
 
     def _on_message(self, fleet: Fleet, message: dict[str, Any]) -> None:
         objects = [item for item in message.get("objects", ()) if item.get("kind") != "DnsTable"]
+        for item in message.get("objects", ()):
+            if item.get("kind") == "DnsTable":
+                fleet.set_names(item["spec"]["entries"])
         fleet.apply(objects, message.get("removed", ()), bool(message.get("full")))
         self._look_at_edge.set()
 

@@ -4,6 +4,7 @@ Source: Kubernetes, core/v1 EnvVar, EnvFromSource, and the `$(NAME)` syntax of c
 """
 
 import base64
+import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,16 +48,23 @@ class Surroundings:
 
 
 def config_values(item: Json) -> dict[str, bytes]:
-    """The entries of a ConfigMap."""
-    values = {str(key): str(value).encode() for key, value in (item.get("data") or {}).items()}
-    values |= {str(key): base64.b64decode(value) for key, value in (item.get("binaryData") or {}).items()}
-    return values
+    """The entries of a ConfigMap. Unresolved."""
+    plain = {str(key): str(value).encode() for key, value in (item.get("data") or {}).items()}
+    return plain | _decoded(item, "binaryData")
 
 
 def secret_values(item: Json) -> dict[str, bytes]:
-    """The entries of a Secret, decoded."""
-    values = {str(key): base64.b64decode(value) for key, value in (item.get("data") or {}).items()}
-    values |= {str(key): str(value).encode() for key, value in (item.get("stringData") or {}).items()}
+    """The entries of a Secret, decoded. Unresolved."""
+    return _decoded(item, "data") | {str(key): str(value).encode() for key, value in (item.get("stringData") or {}).items()}
+
+
+def _decoded(item: Json, field_name: str) -> dict[str, bytes]:
+    values: dict[str, bytes] = {}
+    for key, value in (item.get(field_name) or {}).items():
+        try:
+            values[str(key)] = base64.b64decode("".join(str(value).split()), validate=True)
+        except binascii.Error as error:
+            raise Unresolved(f"{item.get('kind')} {item.get('metadata', {}).get('name')} has a value that is no base64: {key}") from error
     return values
 
 

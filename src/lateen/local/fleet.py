@@ -6,7 +6,7 @@ What is wanted comes whole or in parts (`apply`), and stays on disk, so that a n
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from lateen.local import logs, placement, processes, report, workloads
 from lateen.local.environment import Surroundings
 from lateen.local.images import ImageMap
 from lateen.local.isolation import records
+from lateen.local.isolation.nat import Forward
 from lateen.local.isolation.seam import Isolation
 from lateen.local.lifecycle import ConfigChanged, StopAsked
 from lateen.local.pods import PodMachine, adopted, new_state
 from lateen.local.podspec import Json, Pod, without_nulls
 from lateen.local.runner import Ground, MakeMeshSide, PodRunner, recorded
+from lateen.local.services import forwards
 from lateen.local.users import User
 from lateen.local.workloads import BadWorkload, Existing, Workload
 
@@ -72,6 +74,8 @@ class Fleet:
     """Set when what an earlier daemon ran is known, and what is wanted too."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: asyncio.TaskGroup | None = None
+    _addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    _forwards: tuple[Forward, ...] = ()
 
     async def run(self) -> None:
         """Keep what runs as wanted, until `close`d and nothing runs any more."""
@@ -84,6 +88,7 @@ class Fleet:
             tidying = tasks.create_task(self._tidy())
             while not (self.is_closing and not self.runners):
                 self._step(ground)
+                await self._forward()
                 self._wake.clear()
                 await self._wake.wait()
                 await asyncio.sleep(_SETTLE_S)
@@ -133,6 +138,11 @@ class Fleet:
         offset_s = time.time() - time.monotonic()
         return [report.pod_object(runner.machine, offset_s, self.settings.host_address) for runner in self.runners.values()]
 
+    def set_names(self, addresses: Mapping[str, Sequence[str]]) -> None:
+        """The mesh's names and their addresses have changed."""
+        self._addresses = addresses
+        self._wake.set()
+
     def services(self) -> dict[str, Json]:
         """The Services wanted, by `Service/namespace/name`."""
         return {key: item for key, item in self.wanted.objects.items() if key.startswith("Service/")}
@@ -141,7 +151,9 @@ class Fleet:
 
     def _ground(self) -> Ground:
         given = self.settings
-        return Ground(given.paths, given.isolation, given.images, given.caller, given.mesh_side, self._surroundings, self._on_change, given.path)
+        return Ground(
+            given.paths, given.isolation, given.images, given.caller, given.mesh_side, self._surroundings, self._on_change, lambda: self._forwards, given.path
+        )
 
     def _adopt(self, ground: Ground) -> None:
         """Go on with what an earlier daemon ran, and take away what it left half made."""
@@ -197,6 +209,20 @@ class Fleet:
         for key in problems.keys() - self.problems.keys():
             _log.error("no pod can be made of this", object=key, problem=problems[key])
         self.problems = problems
+
+    async def _forward(self) -> None:
+        """Renew in every pod what connections to Services become."""
+        machines = [runner.machine for runner in self.runners.values()]
+        wanted = forwards(self.services().values(), machines, self._addresses)
+        if wanted == self._forwards or not self._addresses:
+            return
+        self._forwards = wanted
+        for runner in list(self.runners.values()):
+            if runner.network is not None:
+                try:
+                    await asyncio.to_thread(self.settings.isolation.forward, runner.network, wanted)
+                except OSError as error:
+                    _log.warning("Services' addresses are not forwarded", pod=runner.machine.pod.key, reason=str(error))
 
     def _workloads(self) -> tuple[dict[str, Workload], dict[str, str]]:
         sources, problems = {}, {}

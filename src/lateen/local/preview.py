@@ -1,21 +1,18 @@
 """`lateen up --dry-run`: the pods that would run and with which commands, and what would keep them from running. Starts nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.objects import Object
-from lateen.config.kinds.values import Json as FreeForm
 from lateen.local import workloads
 from lateen.local.environment import expanded
 from lateen.local.images import NO_IMAGES, ImageMap, image_map
-from lateen.local.podspec import Container, Json, Pod
+from lateen.local.podspec import Container, Pod
 from lateen.local.workloads import BadWorkload, Workload
+from lateen.sources.plain import as_json
 
 NO_COMMAND = "LTN0401"
 BAD_WORKLOAD = "LTN0402"
@@ -34,7 +31,7 @@ class Row:
 def preview(objects: Iterable[Object], images: Path | None) -> tuple[tuple[Row, ...], tuple[Finding, ...]]:
     """The pods in the order of the objects, and one finding per container without a command. ImageMapError."""
     mapped = image_map(images) if images else NO_IMAGES
-    items = [plain(one) for one in objects]
+    items = [as_json(one) for one in objects]
     labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in items if item["kind"] == "Namespace"}
     rows: list[Row] = []
     findings: list[Finding] = []
@@ -52,20 +49,6 @@ def preview(objects: Iterable[Object], images: Path | None) -> tuple[tuple[Row, 
         rows += [_row(pod, mapped) for pod in pods]
         findings += [finding for pod in pods[:1] for finding in _without_command(pod, mapped, ref, source)]
     return tuple(rows), tuple(findings)
-
-
-def plain(item: Object) -> Json:
-    """An object as JSON has it, with its kind."""
-
-    def encoded(value: Any) -> Any:  # msgspec's hook: any type it does not know
-        if isinstance(value, FreeForm):
-            return value.plain()
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise NotImplementedError(type(value))
-
-    found: Json = msgspec.to_builtins(item, enc_hook=encoded)
-    return {"apiVersion": item.api_version(), "kind": item.kind} | found
 
 
 def command(container: Container, images: ImageMap) -> tuple[str, ...]:

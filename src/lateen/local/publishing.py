@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lateen.local.pods import PodMachine
 from lateen.local.podspec import Json
+from lateen.local.services import target_port
 
 HOST_PORT_OFFSET = 8000
 _STATUS_PORT = 15021
@@ -58,7 +59,7 @@ def published(services: Iterable[Json], machines: Iterable[PodMachine], publish:
             targets = tuple(
                 (machine.state.addresses[0], number)
                 for machine in selected
-                if machine.is_ready and machine.state.addresses and (number := _target(entry, machine)) is not None
+                if machine.is_ready and machine.state.addresses and (number := target_port(entry, machine)) is not None
             )
             found.append(Published(metadata.get("namespace", ""), metadata.get("name", ""), port, host_port, tuple(sorted(targets)), problem))
     return tuple(found)
@@ -79,11 +80,3 @@ def _selected(service: Json, machines: list[PodMachine]) -> list[PodMachine]:
         for machine in machines
         if machine.pod.metadata.namespace == namespace and all(machine.pod.metadata.labels.get(key) == value for key, value in selector.items())
     ]
-
-
-def _target(entry: Json, machine: PodMachine) -> int | None:
-    target = entry.get("targetPort", entry.get("port"))
-    if isinstance(target, int) or (isinstance(target, str) and target.isdigit()):
-        return int(target)
-    ports = (port for container in machine.pod.spec.containers for port in container.ports)
-    return next((port.container_port for port in ports if port.name == target), None)

@@ -22,6 +22,7 @@ from lateen.local import pods, probes, processes, users, volumes
 from lateen.local.environment import Surroundings, Unresolved, environment, expanded
 from lateen.local.images import ImageMap
 from lateen.local.isolation import records
+from lateen.local.isolation.nat import Forward
 from lateen.local.isolation.seam import Isolation, Launch, Mount, PodNetwork, ProcessRef, SpawnFailed
 from lateen.local.lifecycle import (
     Action,
@@ -75,7 +76,10 @@ MakeMeshSide = Callable[[Pod, PodNetwork, Path, Callable[[bool], None]], MeshSid
 
 @dataclass(frozen=True)
 class Ground:
-    """What every runner stands on. `surroundings`: what a pod's references are resolved against; `changed`: told after each change of a pod."""
+    """What every runner stands on.
+
+    `surroundings`: what a pod's references are resolved against; `changed`: told after each change of a pod; `forwards`: what connections
+    to Services' addresses become."""
 
     paths: MeshPaths
     isolation: Isolation
@@ -84,6 +88,7 @@ class Ground:
     mesh_side: MakeMeshSide
     surroundings: Callable[[Pod, tuple[str, ...]], Surroundings]
     changed: Callable[["PodRunner"], None]
+    forwards: Callable[[], tuple[Forward, ...]] = lambda: ()
     path: str = _DEFAULT_PATH
 
 
@@ -251,6 +256,8 @@ class PodRunner:
         network = await asyncio.to_thread(ground.isolation.create, pod.key)
         self.network = network
         await asyncio.to_thread(self._write_names, network)
+        if forwards := ground.forwards():
+            await asyncio.to_thread(ground.isolation.forward, network, forwards)
         if self.mesh_side is None:
             self.mesh_side = ground.mesh_side(pod, network, self.folder, self._on_proxy)
         await self.mesh_side.start()

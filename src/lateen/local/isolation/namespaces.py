@@ -14,21 +14,30 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from lateen.base.paths import MeshPaths
 from lateen.local import processes
-from lateen.local.isolation import launcher, links, records
+from lateen.local.isolation import launcher, links, nat, records
 from lateen.local.isolation.addresses import Subnets, free_host, subnets
+from lateen.local.isolation.nat import Forward
 from lateen.local.isolation.seam import IsolationUnavailable, Launch, Mount, PodNetwork, ProcessRef, SpawnFailed
 
 T = TypeVar("T")
 _LAUNCHER = Path(launcher.__file__)
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_FORWARDING_WAS = Path("/run/lateen-forwarding-was")
+"""What the first mesh of this machine found, for the last one to put back; a machine has one such setting, so all meshes share the file."""
 _KILL_WAIT_S = 5.0
 """How long a killed process may take to vanish (one in an uninterruptible read) before its pod's network is taken away all the same."""
+
+
+_log = structlog.get_logger("local.isolation")
 
 
 class _MeshRecord(msgspec.Struct, frozen=True):
@@ -75,10 +84,32 @@ class NamespaceIsolation:
                 records.write(self._records / "mesh.json", known)
             self._mesh, self._subnets = known, _parsed(known)
             links.ensure_bridge(known.bridge, self._subnets, known.has_ipv6)
+            self._let_out()
             self._pins.mkdir(parents=True, exist_ok=True)
             if not launcher.is_mounted(self._pins):
                 launcher.bind(str(self._pins), str(self._pins))
                 launcher.mount(None, str(self._pins), None, launcher.MS_PRIVATE)
+
+    def _let_out(self) -> None:
+        """Pods reach beyond this machine over IPv4. Not over IPv6: to forward that, a host must stop listening to its own routers."""
+        try:
+            nat.commit(nat.masquerade(self.bridge, self.bridge, self.subnets.ipv4))
+            if not _FORWARDING_WAS.exists():
+                _FORWARDING_WAS.write_text(_FORWARDING.read_text())
+            _FORWARDING.write_text("1")
+        except OSError as error:
+            _log.warning("pods cannot reach beyond this machine", reason=str(error))
+
+    def _keep_in(self, known: _MeshRecord) -> None:
+        """Undo `_let_out`; forwarding stays while another mesh needs it."""
+        try:
+            nat.commit(nat.removed(known.bridge))
+            others = any(path.name.startswith("lt-") for path in Path("/sys/class/net").iterdir())
+            if not others and _FORWARDING_WAS.exists():
+                _FORWARDING.write_text(_FORWARDING_WAS.read_text())
+                _FORWARDING_WAS.unlink()
+        except OSError as error:
+            _log.warning("rules for the way out are not removed", reason=str(error))
 
     @property
     def subnets(self) -> Subnets:
@@ -175,6 +206,11 @@ class NamespaceIsolation:
                     found.append(pid)
         return tuple(found)
 
+    def forward(self, network: PodNetwork, forwards: tuple[Forward, ...]) -> None:
+        """See `seam.Isolation`."""
+        transaction = _transaction(forwards)
+        self.within(network, lambda: nat.commit(transaction))
+
     def within(self, network: PodNetwork, work: Callable[[], T]) -> T:
         """See `seam.Isolation`. A thread of its own goes in and ends there."""
 
@@ -194,6 +230,8 @@ class NamespaceIsolation:
                 self._take_away(pod)
             known = records.read(self._records / "mesh.json", _MeshRecord)
             links.delete(known.bridge if known else f"lt-{self._tag}")
+            if known is not None:
+                self._keep_in(known)
             while launcher.is_mounted(self._pins):
                 launcher.umount(str(self._pins))
             with contextlib.suppress(OSError):
@@ -295,6 +333,12 @@ def _appending(path: Path, launch: Launch) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     os.fchown(descriptor, launch.uid, launch.gid)
     return descriptor
+
+
+@lru_cache(maxsize=4)
+def _transaction(forwards: tuple[Forward, ...]) -> bytes:
+    """The same for every pod."""
+    return nat.forward(forwards)
 
 
 def _above(descriptor: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from lateen.base.errors import LateenError
+from lateen.local.isolation.nat import Forward
 
 T = TypeVar("T")
 OWN_FOLDER = "/etc/lateen/proxy"
@@ -106,6 +107,9 @@ class Isolation(Protocol):
 
     def processes(self, network: PodNetwork) -> tuple[int, ...]:
         """The pids of everything that lives in the pod's network, also what has left its parent."""
+
+    def forward(self, network: PodNetwork, forwards: tuple[Forward, ...]) -> None:
+        """Replace what the pod's connections to Services' addresses become, where no proxy takes them. OSError."""
 
     def within(self, network: PodNetwork, work: Callable[[], T]) -> T:
         """Run a short function in the pod's network and return what it returns: sockets made there stay there."""
