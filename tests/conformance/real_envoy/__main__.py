@@ -202,6 +202,8 @@ async def main(folders: list[Path]) -> int:
         server.add_generic_rpc_handlers((court.ads,))
         server.add_insecure_port(f"unix:{scratch}/ads.sock")
         await server.start()
+        sink = await asyncio.start_server(arena.sink, "0.0.0.0", arena.SINK)
+        sink6 = await asyncio.start_server(arena.sink, "::1", arena.SINK)
         bad = 0
         for folder in folders:
             try:
@@ -210,6 +212,8 @@ async def main(folders: list[Path]) -> int:
                 found = {"case": str(folder), "calls": 0, "wrong": [], "refused": [f"{type(error).__name__}: {error}"]}
             bad += bool(found["wrong"] or found["refused"])
             print(json.dumps(found), flush=True)
+        sink.close()
+        sink6.close()
         await server.stop(0)
         return 1 if bad else 0
 

@@ -1,12 +1,14 @@
-"""A network namespace in which every address is local: any call of a case can be made, and whatever Envoy connects to is refused at once.
+"""A network namespace in which every address is local: any call of a case can be made, and every connection of Envoy's own ends in a sink.
 
 A client's socket says by its mark how its connection is captured: OUTBOUND to 15001, INBOUND to 15006, none: not at all.
 """
 
+import asyncio
 import ctypes
 import os
 import socket
 import struct
+from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.nfnetlink.nftsocket import Regs
@@ -15,7 +17,11 @@ from pyroute2.nftables.main import NFTables
 
 OUTBOUND, INBOUND = 1, 2
 SOURCE = "192.0.2.254"
-CAPTURES = ((OUTBOUND, 15001), (INBOUND, 15006))
+ENVOY = 1337
+SINK = 1500
+CAPTURES = ((OUTBOUND, 15001), (INBOUND, 15006), (ENVOY, SINK))
+"""Mark of a socket → where its connections end."""
+SINK_S = 5.0
 _NEW_NETWORK = 0x40000000
 _LOCAL_TABLE, _SCOPE_HOST = 255, 254
 _META_MARK, _EQUAL, _ACCEPT = 3, 0, 1
@@ -32,6 +38,7 @@ def enter() -> None:
         links.addr("add", index=lo, address=SOURCE, prefixlen=32)
         links.route("add", dst="0.0.0.0/0", type="local", oif=lo, table=_LOCAL_TABLE, scope=_SCOPE_HOST)
         links.route("add", dst="::/0", type="local", oif=lo, table=_LOCAL_TABLE, family=socket.AF_INET6)
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("60001 65535")
     for family in (2, 10):
         with NFTables(nfgen_family=family) as rules:
             rules.begin()
@@ -40,6 +47,20 @@ def enter() -> None:
             for mark, port in CAPTURES:
                 rules.rule("add", table="arena", chain="output", expressions=(_redirect(mark, port),))
             rules.commit()
+
+
+async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Whatever Envoy connects to: answers HTTP/1 with 200, other bytes with a few, and ends."""
+    try:
+        async with asyncio.timeout(SINK_S):
+            heard = await reader.read(65536)
+            is_http = heard.split(b"\r\n", 1)[0].endswith((b" HTTP/1.1", b" HTTP/1.0"))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n" if is_http else b"\x00 sink" if heard else b"")
+            await writer.drain()
+    except (OSError, TimeoutError):
+        pass
+    finally:
+        writer.close()
 
 
 def _redirect(mark: int, port: int) -> list[object]:

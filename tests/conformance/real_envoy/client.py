@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
 import struct
@@ -13,6 +14,8 @@ from lateen.insight.simulate.call import Call, ClientTls, Direction, Speech
 
 SO_MARK = 36
 CALL_TIMEOUT_S = 5.0
+PORTS = itertools.cycle(range(2000, 60000))
+"""Ports of the client's own choice, none used twice within minutes: where the kernel still remembers one, redirection changes it, and the access log names another."""
 UNKNOWN_BYTES = b"\x00\x01\x02 bytes of no protocol \xff\n"
 
 
@@ -57,7 +60,7 @@ async def _make(call: Call, identity: Identity, seen: Seen) -> None:
     if mark := marks[call.direction]:
         sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
     if family == socket.AF_INET:
-        sock.bind((arena.SOURCE, 0))
+        sock.bind((arena.SOURCE, next(PORTS)))
     await asyncio.get_running_loop().sock_connect(sock, (call.address, call.port))
     seen.port = sock.getsockname()[1]
     secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}

@@ -19,6 +19,7 @@ FORMAT = "CALL\t" + "\t".join(
         "%RESPONSE_CODE_DETAILS%",
         "%PROTOCOL%",
         "%CONNECTION_TERMINATION_DETAILS%",
+        "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
     )
 ) + "\n"
 """The access log's format, set through the mesh configuration."""
@@ -43,12 +44,13 @@ class Logged:
     details: str
     protocol: str
     termination: str
+    transport: str
 
     @staticmethod
     def read(line: str) -> tuple[int, "Logged"] | None:
         """The client's port and the rest. None: another line."""
         parts = line.rstrip("\n").split("\t")
-        if len(parts) != 9 or parts[0] != "CALL":
+        if len(parts) != 10 or parts[0] != "CALL":
             return None
         return int(parts[1].rpartition(":")[2]), Logged(*("" if part == "-" else part for part in parts[2:]))
 
@@ -74,9 +76,12 @@ def disagreement(emitted: Emitted, call: Call, said: Result, seen: Seen, logged:
 
 
 def _refused(said: Result, seen: Seen, logged: list[Logged]) -> str:
+    finds_no_chain = any(one.details == "filter_chain_not_found" for one in logged)
+    if finds_no_chain != (said.outcome is Outcome.NO_FILTER_CHAIN):
+        return f"{'no' if finds_no_chain else 'some'} filter chain took it: {seen} {logged}"
     entry = next((one for one in logged if one.cluster or one.route), None)
-    if entry is not None and said.outcome is not Outcome.PROTOCOL_ERROR and "TLS" not in entry.details + entry.termination:
-        return f"Envoy sent it on: {entry}"
+    if entry is not None and said.outcome is not Outcome.PROTOCOL_ERROR and "TLS_error" not in entry.transport:
+        return f"Envoy sent it on: {entry} {seen}"
     if said.outcome is Outcome.PROTOCOL_ERROR:
         is_bad_request = seen.answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")) or any(one.code == "400" or "DPE" in one.flags for one in logged)
         return "" if is_bad_request or (not seen.answer and entry is None) else f"Envoy answered: {seen.answer[:40]!r} {logged}"
