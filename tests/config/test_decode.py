@@ -168,7 +168,11 @@ def test_secrets_print_redacted():
             codes.WRONG_TYPE,
             "f.yaml:4:45",
         ),
-        ('apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: a}\nspec: {jwtRules: [{issuer: ""}]}\n', codes.WRONG_TYPE, "f.yaml:4:28"),
+        (
+            'apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: a}\nspec: {jwtRules: [{issuer: ""}]}\n',
+            codes.WRONG_TYPE,
+            "f.yaml:4:28",
+        ),
     ],
 )
 def test_what_the_schema_requires_is_required(text, code, place):
