@@ -1,0 +1,95 @@
+"""Which services a workload sees: exportTo, Sidecars, one service for each host."""
+
+from lateen.mesh.model import Labels, Locality
+from lateen.mesh.view import ProxyType, View
+from lateen.mesh.visibility import egress_listeners, outbound_policy, visible_service, visible_services
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}, annotations: {annotations}}}
+spec: {{clusterIP: {ip}, ports: [{{name: http, port: 80}}, {{name: tcp, port: 9000}}], selector: {{app: x}}}}
+---
+"""
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{hosts: [{host}], ports: [{{number: {port}, name: http, protocol: HTTP}}], resolution: DNS}}
+---
+"""
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {spec}
+---
+"""
+VIRTUAL_SERVICE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop}
+spec: {hosts: [cart], http: [{route: [{destination: {host: till.bank.svc.cluster.local, port: {number: 9000}}}]}]}
+---
+"""
+
+
+def service(name, namespace, annotations="{}", ip="10.96.0.1"):
+    return SERVICE.format(name=name, namespace=namespace, annotations=annotations, ip=ip)
+
+
+def view(namespace, labels: Labels = (), type_=ProxyType.SIDECAR):
+    return View(type_, namespace, "default", labels, f"{namespace}.svc.cluster.local", Locality(), "", "Kubernetes", True, False)
+
+
+def hosts(db, who):
+    return [one.hostname.removesuffix(".svc.cluster.local") for one in visible_services(db, who)]
+
+
+SHOP = service("cart", "shop") + service("till", "bank", ip="10.96.0.2") + service("safe", "bank", '{networking.istio.io/exportTo: "."}', "10.96.0.3")
+
+
+def test_everything_exported_is_seen(mesh):
+    assert hosts(mesh(SHOP), view("shop")) == ["cart.shop", "till.bank"]
+    assert hosts(mesh(SHOP), view("bank")) == ["safe.bank", "cart.shop", "till.bank"]
+
+
+def test_a_sidecar_narrows_what_is_seen(mesh):
+    text = SHOP + SIDECAR.format(name="all", namespace="shop", spec="{egress: [{hosts: ['./*']}]}")
+    assert hosts(mesh(text), view("shop")) == ["cart.shop"]
+    assert hosts(mesh(text), view("shop", type_=ProxyType.ROUTER)) == ["cart.shop", "till.bank"], "no Sidecar concerns a gateway"
+    text += SIDECAR.format(name="some", namespace="shop", spec="{workloadSelector: {labels: {app: x}}, egress: [{hosts: ['bank/*']}]}")
+    assert hosts(mesh(text), view("shop", (("app", "x"),))) == ["till.bank"]
+
+
+def test_the_root_namespaces_sidecar_is_the_last_resort(mesh):
+    text = SHOP + SIDECAR.format(name="wide", namespace="istio-system", spec="{egress: [{hosts: ['*/till.bank.svc.cluster.local']}]}")
+    assert hosts(mesh(text), view("shop")) == ["till.bank"]
+
+
+def test_destinations_of_imported_routes_are_seen_with_their_ports(mesh):
+    db = mesh(SHOP + VIRTUAL_SERVICE + SIDECAR.format(name="all", namespace="shop", spec="{egress: [{hosts: ['./*']}]}"))
+    assert hosts(db, view("shop")) == ["cart.shop", "till.bank"]
+    assert [port.number for port in visible_service(db, view("shop"), "till.bank.svc.cluster.local").ports] == [9000]
+    assert [one.hostname for listener in egress_listeners(db, view("shop")) for one in listener.services] == ["cart.shop.svc.cluster.local"]
+
+
+def test_an_egress_listener_has_the_services_of_its_port(mesh):
+    egress = "{egress: [{port: {number: 9000, protocol: TCP, name: t}, hosts: ['./*']}, {hosts: ['bank/*']}]}"
+    listeners = egress_listeners(mesh(SHOP + SIDECAR.format(name="all", namespace="shop", spec=egress)), view("shop"))
+    assert [(one.port.number if one.port else None, [(s.name, [p.number for p in s.ports]) for s in one.services]) for one in listeners] == [
+        (9000, [("cart", [9000])]),
+        (None, [("till", [80, 9000])]),
+    ]
+
+
+def test_one_namespace_has_a_host(mesh):
+    text = ENTRY.format(name="a", namespace="bank", host="api.example.com", port=80) + ENTRY.format(name="b", namespace="shop", host="api.example.com", port=81)
+    assert visible_service(mesh(text), view("shop"), "api.example.com").namespace == "shop"
+    assert visible_service(mesh(text), view("other"), "api.example.com").namespace == "bank"
+
+
+def test_who_may_leave_the_mesh(mesh):
+    db = mesh(SIDECAR.format(name="all", namespace="shop", spec="{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"))
+    assert not outbound_policy(db, view("shop")).is_open
+    assert outbound_policy(db, view("bank")).is_open
