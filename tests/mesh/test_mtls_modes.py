@@ -36,7 +36,13 @@ CART_LABELS = (("app", "cart"),)
         (WIDE + SHOP + CART, "shop", CART_LABELS, 9001, MtlsMode.PERMISSIVE),
         (WIDE + SHOP + CART, "shop", (("app", "till"),), 9000, MtlsMode.DISABLE),
         (policy("unset", "shop", "{mtls: {mode: UNSET}}") + WIDE, "shop", (), None, MtlsMode.STRICT),
-        (policy("selecting", "istio-system", "{selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}}"), "istio-system", CART_LABELS, None, MtlsMode.PERMISSIVE),
+        (
+            policy("selecting", "istio-system", "{selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}}"),
+            "istio-system",
+            CART_LABELS,
+            None,
+            MtlsMode.PERMISSIVE,
+        ),
         (SHOP + policy("a-younger", "shop", "{mtls: {mode: STRICT}}", "2024-02-01T00:00:00Z"), "shop", (), None, MtlsMode.DISABLE),
     ],
 )
