@@ -135,6 +135,9 @@ def test_an_image_map_is_relative_to_itself_and_says_what_is_wrong(tmp_path):
     found = image_map(path).run("docker.io/examples-x:1@sha256:00")
     assert found.command == (f"{tmp_path}/bin/run", "data/x") and found.working_dir == f"{tmp_path}/w" and str(found.mounts[0].source) == f"{tmp_path}/a"
     assert image_map(path).run("nginx").command == ("other",)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "run").symlink_to("/bin/sh")  # as the interpreter of a virtual environment is one
+    assert image_map(path).run("examples-x").command[0] == f"{tmp_path}/bin/run"
     for text, part in (("images: [{mach: x}]", "unknown field `mach`"), ("images: [", "is wrong"), ("[" * 40000, "too many brackets"), ("images: 3", "Expected `array`")):
         path.write_text(text)
         with pytest.raises(ImageMapError, match=part):

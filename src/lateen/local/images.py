@@ -10,6 +10,7 @@
 Paths are relative to the file. The first entry that matches counts, and wins over the YAML's command; the YAML's args are kept after it.
 """
 
+import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -72,7 +73,7 @@ class ImageMap:
         return ImageRun(command, entry.env, self._path(entry.working_dir) if entry.working_dir else str(self._folder), mounts)
 
     def _path(self, text: str) -> str:
-        return str((self._folder / text).resolve())
+        return os.path.normpath(self._folder / text)  # links stay: an interpreter's link is what makes it a virtual environment's
 
 
 def _spellings(image: str) -> tuple[str, ...]:
@@ -99,4 +100,4 @@ def image_map(path: Path) -> ImageMap:
         raise ImageMapError(f"cannot read the image map ({error.strerror}): {path}") from error
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ImageMapError(f"the image map {path} is wrong: {' '.join(str(error).split())}") from error
-    return ImageMap(path.resolve().parent, loaded.images)
+    return ImageMap(path.absolute().parent, loaded.images)
