@@ -4,7 +4,7 @@ On one machine with a node, Pods in files are wanted and not there: they go to t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from lateen.base.findings import Finding
 from lateen.base.names import ObjectRef
@@ -29,6 +29,8 @@ class Galley:
         self._source, self._pilot, self._events, self._has_node = source, pilot, events, has_node
         self._of_files: tuple[Finding, ...] = ()
         self._of_mesh: tuple[Finding, ...] = ()
+        self._raw: tuple[Finding, ...] = ()
+        pilot.on_published.append(self.analysed)
 
     async def load(self) -> None:
         """Reads everything once."""
@@ -39,10 +41,13 @@ class Galley:
         async for change in self._source.changes():
             self._take(change)
 
-    def analysed(self, findings: Iterable[Finding]) -> None:
-        """What the objects together have wrong, as it is now."""
-        self._of_mesh = tuple(self.places.resolved(finding) for finding in findings)
-        self._tell()
+    def analysed(self) -> None:
+        """Pilot has published: what the objects together have wrong may be another."""
+        raw = self._pilot.findings
+        if raw != self._raw:
+            self._raw = raw
+            self._of_mesh = tuple(self.places.resolved(finding) for finding in raw)
+            self._tell()
 
     def _take(self, change: Change) -> None:
         for item in change.upserts:

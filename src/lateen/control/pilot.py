@@ -6,10 +6,11 @@ The first change goes at once, followers are taken together. Called by the other
 import asyncio
 import gc
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
+from lateen.base.findings import Finding
 from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config import store
 from lateen.config.decode import ref_of
@@ -17,7 +18,9 @@ from lateen.config.defaults import MESH_CONFIG_MAP, mesh_config_of
 from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.objects import Object
 from lateen.control.events import Events
+from lateen.config.support import not_in_force_of_mesh
 from lateen.incremental import Db
+from lateen.mesh.findings import mesh_findings
 from lateen.serve.catalog import Catalog
 from lateen.serve.door import Connection, Door, Listeners
 from lateen.serve.ledger import Change, Ledger, Report
@@ -46,9 +49,18 @@ class Pilot:
         """What was there at the start is published."""
         self.published = asyncio.Event()
         """Set, and replaced, at each publication."""
+        self.on_published: list[Callable[[], None]] = []
+        """Told after each publication has been sent."""
+        self._config_findings: tuple[Finding, ...] = ()
         self._wake = asyncio.Event()
         self._changes: dict[ObjectRef, Change] = {}
         self._log = structlog.get_logger("control.pilot")
+        self.db.hold(mesh_findings)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the objects in force have wrong together, as published."""
+        return (*self._config_findings, *(mesh_findings.published(self.db) or ()))
 
     def submit(self, layer: str, upserts: Iterable[Object], removed: Iterable[ObjectRef] = (), *, is_full: bool = False) -> None:
         """Objects of a layer have changed. `is_full`: `upserts` are all there are."""
@@ -89,6 +101,8 @@ class Pilot:
             gc.freeze()  # what was built at the start stays: no collection walks it again
         self.published.set()
         self.published = asyncio.Event()
+        for listener in self.on_published:
+            listener()
 
     def _refreshed(self) -> bool:
         until = time.monotonic() + SLICE_S
@@ -107,8 +121,7 @@ class Pilot:
             found = self.overlay.in_force.get(config_map)
             config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None)
             store.MESH_CONFIG.set(self.db, "mesh", config)
-            for finding in findings:
-                self._log.warning("mesh configuration", finding=str(finding))
+            self._config_findings = (*findings, *not_in_force_of_mesh(config, config_map))
         changes = tuple(change for ref, change in self._changes.items() if ref in touched)
         self._changes.clear()
         return changes
