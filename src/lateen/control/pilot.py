@@ -17,8 +17,8 @@ from lateen.config.decode import ref_of
 from lateen.config.defaults import MESH_CONFIG_MAP, mesh_config_of
 from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.objects import Object
-from lateen.control.events import Events
 from lateen.config.support import not_in_force_of_mesh
+from lateen.control.events import Events
 from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
 from lateen.serve.catalog import Catalog
