@@ -37,6 +37,8 @@ FIRST_REQUEST_S = 10.0
 """A stream that says nothing for so long is no proxy."""
 SLICE_S = 0.005
 """Sending to many proxies gives the loop back after so long."""
+REFUSAL_PAUSE_S = 0.1
+"""A refused client may still be writing its first requests; a status that overtakes them reaches it as an internal error."""
 TICK_S = 0.25
 """How exactly graces are kept; they are of seconds."""
 REMEMBERED = 10_000
@@ -103,7 +105,12 @@ class Door:
         """The discovery service. `is_local`: the peer is this machine's node, which vouches for its pods; else its certificate decides."""
 
         async def stream(_: object, context: Context) -> None:
-            await self._stream(context, None if is_local else peer_identity(context))
+            try:
+                peer = None if is_local else peer_identity(context)
+            except Unwelcome as error:
+                await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+                return
+            await self._stream(context, peer)
 
         return _DiscoveryHandler(stream)
 
@@ -166,6 +173,7 @@ class Door:
             connection = self._welcome(request, peer)
         except (Unwelcome, MalformedMessage) as error:
             self._log.warning("a stream is refused", peer=context.peer(), reason=str(error))
+            await asyncio.sleep(REFUSAL_PAUSE_S)
             code = grpc.StatusCode.INVALID_ARGUMENT if isinstance(error, MalformedMessage) else grpc.StatusCode.PERMISSION_DENIED
             await context.abort(code, str(error))
             return
@@ -212,6 +220,7 @@ class Door:
             self._farewell(connection)
         if connection.closing:
             self._log.warning("a stream is ended", node=connection.introduction.node_id, reason=connection.closing)
+            await asyncio.sleep(REFUSAL_PAUSE_S)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, connection.closing)
 
     @staticmethod
