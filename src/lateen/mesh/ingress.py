@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.gateway import Gateway, GatewaySpec, Server, ServerTls, ServerTlsMode
 from lateen.config.kinds.istio.mesh_config import IngressControllerMode
-from lateen.config.kinds.istio.selectors import ListenerPort, PortSelector
+from lateen.config.kinds.istio.selectors import PortSelector, ServerPort
 from lateen.config.kinds.istio.virtual_service import Destination, HttpDestination, HttpMatch, HttpRoute, StringMatch
 from lateen.config.kinds.kubernetes.ingress import HttpIngressPath, Ingress, IngressBackend, IngressClass
 from lateen.config.kinds.objects import Meta
@@ -65,8 +65,8 @@ def _servers(written: Ingress) -> Iterator[Server]:
         if tls.secret_name:
             name = f"https-443-ingress-{written.name}-{written.namespace}-{at}"
             settings = ServerTls(mode=ServerTlsMode.SIMPLE, credential_name=tls.secret_name)
-            yield Server(port=ListenerPort(number=443, name=name, protocol="HTTPS"), hosts=tls.hosts or ("*",), tls=settings)
-    yield Server(port=ListenerPort(number=80, name=f"http-80-ingress-{written.name}-{written.namespace}", protocol="HTTP"), hosts=("*",))
+            yield Server(port=ServerPort(number=443, name=name, protocol="HTTPS"), hosts=tls.hosts or ("*",), tls=settings)
+    yield Server(port=ServerPort(number=80, name=f"http-80-ingress-{written.name}-{written.namespace}", protocol="HTTP"), hosts=("*",))
 
 
 @index
@@ -130,5 +130,3 @@ def _destination(db: Db, backend: IngressBackend | None, namespace: str) -> Dest
         found = service(db, namespace, host)
         number = next((one.number for one in found.ports if one.name == port.name), 0) if found else 0
     return Destination(host=host, port=PortSelector(number=number)) if number else None
-
-

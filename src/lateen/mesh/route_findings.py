@@ -11,10 +11,11 @@ import msgspec
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import MESH_GATEWAY, ObjectRef
 from lateen.config.kinds.istio.gateway import Gateway
-from lateen.config.kinds.istio.virtual_service import Destination, HttpMatch, StringMatch, TcpMatch, TlsMatch, VirtualService
+from lateen.config.kinds.istio.virtual_service import Destination, HttpMatch, HttpRoute, StringMatch, TcpMatch, TlsMatch, VirtualService
 from lateen.config.store import OBJECTS, one
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import destination_rule
+from lateen.mesh.header_values import is_format
 from lateen.mesh.hosts import is_within, overlap
 from lateen.mesh.model import Service
 from lateen.mesh.services import services_by_host
@@ -262,13 +263,23 @@ def _without_effect(service: VirtualService, key: ObjectRef) -> Iterator[Finding
         if abort is not None and abort.percentage is None:
             text = "without a percentage no request is aborted"
             yield Finding("LTN0302", Severity.WARNING, text, key, f"spec.http[{at}].fault.abort", "add `percentage: {value: 100}`")
+        for field, value in _header_values(route):
+            if not is_format(value):
+                text = f"is taken as plain text, it holds no command that the proxy knows: `{value}`"
+                yield Finding("LTN0303", Severity.INFO, text, key, f"spec.http[{at}].{field}", "write a `%` that is one as `%%`")
     for at, tcp in enumerate(service.spec.tcp):
         for index, match in enumerate(tcp.match):
             if match.source_subnet:
                 yield _idle(key, f"spec.tcp[{at}].match[{index}].sourceSubnet", "use sourceLabels or an AuthorizationPolicy")
 
 
+def _header_values(route: HttpRoute) -> Iterator[tuple[str, str]]:
+    headers = [("headers", route.headers), *((f"route[{index}].headers", to.headers) for index, to in enumerate(route.route))]
+    for field, written in headers:
+        for side, operations in (("request", written.request), ("response", written.response)) if written else ():
+            for name, values in (("set", operations.set), ("add", operations.add)) if operations else ():
+                yield from ((f"{field}.{side}.{name}[{header}]", value) for header, value in values.items())
+
+
 def _idle(key: ObjectRef, field: str, hint: str) -> Finding:
     return Finding("LTN0301", Severity.WARNING, "has no effect, as in Istio", key, field, hint)
-
-

@@ -85,10 +85,14 @@ def _shared(server: GatewayServer, heading: Heading) -> tuple[str, ...]:
 
 
 def _collapsed(found: dict[str, GatewayEntry]) -> Iterator[GatewayEntry]:
-    """Hosts with the same routes as one virtual host, named after the most specific."""
+    """Hosts with the same routes as one virtual host, named after the most specific. Hosts that differ in case alone are one."""
     merged: dict[tuple[tuple[Part, ...], bool], GatewayEntry] = {}
+    taken: set[str] = set()
     for host in sorted(found, key=specificity):
         entry = found[host]
+        if host.lower() in taken:
+            continue
+        taken.add(host.lower())
         key = (entry.parts, entry.requires_tls)
         first = merged.get(key)
         merged[key] = replace(first, domains=(*first.domains, *entry.domains)) if first else entry

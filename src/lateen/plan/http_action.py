@@ -6,6 +6,7 @@ Source: Istio HTTPRoute and its parts; defaults as Istio has them.
 """
 
 from base64 import b64decode
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from lateen.config.kinds.istio.virtual_service import (
@@ -24,6 +25,7 @@ from lateen.config.kinds.istio.virtual_service import (
     StringMatch,
     UnmatchedPreflights,
 )
+from lateen.mesh.header_values import header_text
 from lateen.plan.http_match import is_valid_regex, text_match
 from lateen.plan.route import (
     NO_CHANGES,
@@ -82,7 +84,7 @@ def retries(written: HttpRetry | None, hashes: bool) -> Retries | None:
         on,
         codes,
         per_try_timeout_s=written.per_try_timeout,
-        base_interval_s=written.backoff,
+        base_interval_s=written.backoff or None,
         avoids_tried_hosts=not hashes if ignores is None else ignores,
         prefers_other_priorities=bool(written.retry_remote_localities),
     )
@@ -108,11 +110,12 @@ def header_changes(written: HeaderOperations | None) -> HeaderChanges:
     """What becomes of headers in one direction."""
     if written is None:
         return NO_CHANGES
-    return HeaderChanges(
-        tuple((name, value) for name, value in written.set.items() if _is_free(name)),
-        tuple((name, value) for name, value in written.add.items() if _is_free(name)),
-        tuple(name for name in written.remove if _is_free(name)),
-    )
+    return HeaderChanges(_values(written.set), _values(written.add), tuple(name for name in written.remove if _is_free(name)))
+
+
+def _values(written: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Names and values as the proxy takes them; what can be no header's value is left out."""
+    return tuple((name, text) for name, value in written.items() if _is_free(name) and (text := header_text(value)) is not None)
 
 
 def authority_of(written: Headers | None) -> str:
@@ -157,20 +160,22 @@ def redirect(written: HttpRedirect, port: int, is_tls: bool) -> Redirect | None:
     )
 
 
-def respond(written: DirectResponse) -> Respond:
-    """An answer at once."""
+def respond(written: DirectResponse) -> Respond | None:
+    """An answer at once. None: a status that no answer has."""
+    if not 200 <= written.status < 600:
+        return None
     if written.body is None:
         return Respond(written.status)
     return Respond(written.status, written.body.string or "", b64decode(written.body.bytes or ""))
 
 
 def fault(written: HttpFault | None) -> Fault | None:
-    """Injected faults. An exponential delay and an HTTP/2 error are not ones that Envoy has; without any other fault there is none."""
+    """Injected faults. Envoy has no exponential delay, no HTTP/2 error and no status outside 200 to 599; without any other fault there is none."""
     if written is None:
         return None
     delay, abort = written.delay, written.abort
-    delays = delay is not None and delay.fixed_delay is not None
-    aborts = abort is not None and (abort.http_status is not None or abort.grpc_status is not None)
+    delays = delay is not None and bool(delay.fixed_delay)
+    aborts = abort is not None and (200 <= abort.http_status < 600 if abort.http_status is not None else abort.grpc_status is not None)
     if not delays and not aborts:
         return None
     delay_s = delay_share = http_status = grpc_status = abort_share = None

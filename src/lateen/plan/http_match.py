@@ -12,6 +12,8 @@ from lateen.plan.route import ANY_PATH, PRESENT, ClaimMatch, Form, HeaderMatch, 
 
 CLAIM_HEADER = "@request.auth.claims"
 EVERYTHING = RouteMatch()
+MAX_PROGRAM = 32768
+"""The size of compiled patterns that our proxies take. Source: Istio, runtime `re2.max_program_size.error_level`."""
 
 
 def text_match(written: StringMatch | None) -> TextMatch:
@@ -29,10 +31,9 @@ def is_valid_regex(pattern: str) -> bool:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(pattern, options)
+        return bool(pattern) and re2.compile(pattern, options).programsize <= MAX_PROGRAM
     except re2.error:
         return False
-    return True
 
 
 def route_match(written: HttpMatch | None, *, by_segments: bool = False) -> RouteMatch | None:
@@ -70,8 +71,9 @@ def _path(written: StringMatch | None, by_segments: bool) -> TextMatch:
     if written.exact is not None:
         return TextMatch(Form.EXACT, written.exact)
     if written.prefix is not None:
-        is_root = written.prefix == "/"
-        return TextMatch(Form.SEGMENTS if by_segments and not is_root else Form.PREFIX, written.prefix)
+        segments = written.prefix.removesuffix("/")
+        by_segments = by_segments and segments.startswith("/") and not segments.endswith("/") and not {"?", "#"} & set(segments)
+        return TextMatch(Form.SEGMENTS, segments) if by_segments else TextMatch(Form.PREFIX, written.prefix)
     return ANY_PATH if written.regex is None else TextMatch(Form.REGEX, written.regex)
 
 

@@ -26,6 +26,9 @@ from lateen.plan.route import (
     Target,
 )
 
+MAX_WEIGHTS = 2**32 - 1
+"""Of one route's targets together. Source: Envoy WeightedCluster."""
+
 
 @query
 def http_routes(db: Db, key: ObjectRef, caller: Caller) -> tuple[Route, ...]:
@@ -109,7 +112,8 @@ def _forward(db: Db, service: EffectiveVirtualService, route: HttpRoute, caller:
     if not chosen:
         return None
     keys = [_keys(db, to.destination, caller) for to in chosen if to.destination]
-    targets = tuple(_target(db, to, caller, is_split) for to in chosen)
+    scale = _scale(chosen)
+    targets = tuple(_target(db, to, caller, scale if is_split else 0) for to in chosen)
     prefix, regex = http_action.rewrites(route.rewrite)
     authority = (route.rewrite.authority if route.rewrite else "") or http_action.authority_of(route.headers)
     if not is_split and not authority:
@@ -148,15 +152,21 @@ def _keys(db: Db, to: Destination, caller: Caller) -> tuple[HashKey, ...]:
     return hash_keys(db, caller.eyes, caller.labels, host, port, to.subset)
 
 
-def _target(db: Db, to: HttpDestination, caller: Caller, is_split: bool) -> Target:
+def _scale(chosen: tuple[HttpDestination, ...]) -> int:
+    """What weights are divided by, so that their sum is one Envoy takes; hardly ever other than 1."""
+    return sum(to.weight for to in chosen) // MAX_WEIGHTS + 1
+
+
+def _target(db: Db, to: HttpDestination, caller: Caller, scale: int) -> Target:
+    """`scale` 0: the only target."""
     assert to.destination is not None
     cluster = _cluster(db, to.destination, caller)
-    if not is_split:
+    if not scale:
         return Target(cluster)
     headers = to.headers
     return Target(
         cluster,
-        to.weight,
+        to.weight if scale == 1 else max(1, to.weight // scale),
         http_action.header_changes(headers.request if headers else None),
         http_action.header_changes(headers.response if headers else None),
         http_action.authority_of(headers),
