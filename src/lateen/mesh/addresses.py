@@ -1,6 +1,7 @@
 """Automatic virtual addresses for services without one: ServiceEntry hosts and, where no cluster assigns them, Kubernetes Services. Called by `services` only.
 
-Addresses are a hash of the host, so that they rarely move when services come and go, and the same mesh has the same addresses everywhere.
+Addresses are a hash of the host, so that they hardly ever move when services come and go, and the same mesh has the same addresses everywhere. Where two
+hosts fall on one address the older service has it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +13,8 @@ from lateen.mesh.model import Registry, Resolution, Service
 _ENTRY_V4, _ENTRY_V6 = IPv4Address("240.240.0.0"), IPv6Address("2001:2::")
 """Source: Istio, automatic addresses of ServiceEntries."""
 _SERVICE_V4, _SERVICE_V6 = IPv4Address("10.96.0.0"), IPv6Address("fd00:10:96::")
-_SIZE = 1 << 16
+_ENTRY_SIZE, _SERVICE_SIZE = 1 << 16, 1 << 20
+_TRIES = 4096
 _RESERVED = 256
 """The first block is left for fixed addresses, as Kubernetes leaves the start of its range."""
 
@@ -26,16 +28,18 @@ def _needs_address(one: Service) -> bool:
 
 
 def allocated(services: Iterable[Service]) -> Mapping[tuple[str, str], tuple[str, ...]]:
-    """(namespace, host) → an IPv4 and an IPv6 address, for each service that needs one. No two share; a full range leaves the rest without."""
+    """(namespace, host) → an IPv4 and an IPv6 address, for each service that needs one. No two share; where too many
+    crowd the rest has none."""
     services = tuple(services)
     taken = {address for one in services for address in one.addresses}
     found: dict[tuple[str, str], tuple[str, ...]] = {}
-    for one in sorted((one for one in services if _needs_address(one)), key=lambda one: (one.hostname, one.namespace)):
-        v4, v6 = (_SERVICE_V4, _SERVICE_V6) if one.registry is Registry.KUBERNETES else (_ENTRY_V4, _ENTRY_V6)
+    for one in sorted((one for one in services if _needs_address(one)), key=lambda one: (one.created, one.hostname, one.namespace)):
+        is_service = one.registry is Registry.KUBERNETES
+        v4, v6, size = (_SERVICE_V4, _SERVICE_V6, _SERVICE_SIZE) if is_service else (_ENTRY_V4, _ENTRY_V6, _ENTRY_SIZE)
         key = (one.namespace, one.hostname)
         start = int.from_bytes(blake2b("/".join(key).encode(), digest_size=4).digest(), "big")
-        for step in range(min(_SIZE, 4096)):
-            offset = _RESERVED + (start + step) % (_SIZE - _RESERVED - 1)
+        for step in range(_TRIES):
+            offset = _RESERVED + (start + step) % (size - _RESERVED - 1)
             pair = (str(v4 + offset), str(v6 + offset))
             if not taken.intersection(pair):
                 taken.update(pair)
