@@ -53,9 +53,13 @@ def _with_target(port: ServicePort) -> ServicePort:
     return port if port.target_port is not None else msgspec.structs.replace(port, target_port=port.port)
 
 
-def mesh_config_of(config_map: ConfigMap | None) -> tuple[MeshConfig, tuple[Finding, ...]]:
-    """The mesh configuration in force: the ConfigMap's key `mesh` over the defaults. A document with mistakes in types counts where it is right."""
-    config, findings = _document_of(config_map, MESH_KEY, MeshConfig())
+LOCAL = MeshConfig(access_log_file="/dev/stdout")
+"""Where a mesh of one machine starts from: its access log is on. Ours: the rest is Istio's."""
+
+
+def mesh_config_of(config_map: ConfigMap | None, base: MeshConfig = MeshConfig()) -> tuple[MeshConfig, tuple[Finding, ...]]:
+    """The mesh configuration in force: the ConfigMap's key `mesh` over `base`. A document with mistakes in types counts where it is right."""
+    config, findings = _document_of(config_map, MESH_KEY, base)
     return config, findings if config_map is None else (*findings, *not_in_force_of_mesh(config, ref_of(config_map)))
 
 

@@ -22,6 +22,8 @@ import structlog
 from lateen.base.errors import LateenError
 from lateen.base.paths import MeshPaths
 from lateen.base.spiffe import DEFAULT_TRUST_DOMAIN, SpiffeId
+from lateen.config.defaults import LOCAL
+from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.control.citadel import Citadel
 from lateen.control.events import Events
 from lateen.control.galley import Galley
@@ -74,7 +76,7 @@ class _Control:
     def __init__(self, options: ControlOptions) -> None:
         self.options = options
         self.events = Events()
-        self.pilot = Pilot(self.events)
+        self.pilot = Pilot(self.events, LOCAL if options.local else MeshConfig())
         self.galley = Galley(FileSource(options.sources), self.pilot, self.events, has_node=options.local)
         self.node = NodeApi(self.pilot, self.galley.written, options.paths.run / "reported.json") if options.local else None
         self.interface = Interface(options.paths.name, self.pilot, self.galley, self.events, self.node, options.listen or "")

@@ -15,6 +15,7 @@ from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config import store
 from lateen.config.decode import ref_of
 from lateen.config.defaults import MESH_CONFIG_MAP, mesh_config_of
+from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.objects import Object
 from lateen.config.support import not_in_force_of_mesh
@@ -38,8 +39,9 @@ SLICE_S = 0.005
 class Pilot:
     """The engine, the catalog, the door and the loop between them."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, mesh_defaults: MeshConfig = MeshConfig()) -> None:
         self.db = Db()
+        self._mesh_defaults = mesh_defaults
         self.events = events
         self.overlay = Overlay(FILES, PODS, MADE_UP)
         self.ledger = Ledger()
@@ -119,7 +121,7 @@ class Pilot:
         config_map = ObjectRef(ConfigMap.__name__, ROOT_NAMESPACE, MESH_CONFIG_MAP)
         if config_map in touched or not self.is_loaded:
             found = self.overlay.in_force.get(config_map)
-            config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None)
+            config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None, self._mesh_defaults)
             store.MESH_CONFIG.set(self.db, "mesh", config)
             self._config_findings = (*findings, *not_in_force_of_mesh(config, config_map))
         changes = tuple(change for ref, change in self._changes.items() if ref in touched)
