@@ -1,9 +1,9 @@
 """The living `up`: starts or adopts the daemons, restarts the dead, prints what happens, stops everything on Ctrl-C."""
 
 import asyncio
-import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,5 +186,8 @@ def tear_down(paths: MeshPaths) -> None:
     from lateen.local.cleanup import remove_all
 
     lifecycle.stop(paths)
-    with contextlib.suppress(FileNotFoundError):
-        remove_all(paths)
+    remove_all(paths)
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if line.split()[1].startswith(f"{paths.run}/")]
+    if mounted:
+        raise LateenError(f"still mounted: {', '.join(mounted)}")
+    shutil.rmtree(paths.run, ignore_errors=True)

@@ -22,18 +22,20 @@ HTTP_TARGETS = {80: 8080, 443: 8443}
 LOWEST_FREE_PORT = 1024
 STATUS_PORT = 15021
 TEMPLATES = "inject.istio.io/templates"
+PUBLISHED_PORTS = "lateen.io/published-ports"
+"""Annotation of the Service: only the ports that some Gateway serves are offered on this machine."""
 
 
 def gateway_pods(gateways: Iterable[Gateway], labels_of_written: Iterable[Mapping[str, str]]) -> tuple[Object, ...]:
     """What to make up. `labels_of_written`: of every pod that somebody's object describes. Gateways with equal selectors share a pod; none: nothing."""
     written = tuple(labels_of_written)
-    groups: dict[str, tuple[dict[str, str], set[int]]] = {}
+    groups: dict[str, tuple[dict[str, str], set[int]]] = {}  # name → labels, ports that are served
     for gateway in gateways:
         selector = dict(gateway.spec.selector)
         if any(gateway.spec.selector.selects(labels) for labels in written if selector):
             continue
         name = _name(selector)
-        labels, ports = groups.setdefault(name, ({"app": name, "istio": name.removeprefix("istio-")}, {80, 443}))
+        labels, ports = groups.setdefault(name, ({"app": name, "istio": name.removeprefix("istio-")}, set()))
         labels.update(selector)
         ports |= {server.port.number for server in gateway.spec.servers if server.port is not None and server.port.number}
     if not groups:
@@ -49,9 +51,11 @@ def _name(selector: Mapping[str, str]) -> str:
     return f"istio-{value}" if value and value != "ingressgateway" else INGRESS
 
 
-def _objects(name: str, labels: Mapping[str, str], ports: Iterable[int]) -> list[Object]:
+def _objects(name: str, labels: Mapping[str, str], served: Iterable[int]) -> list[Object]:
+    ports = {*HTTP_TARGETS, *served}
     account = f"{name}-service-account"
     meta = Meta(name=name, namespace=ROOT_NAMESPACE, labels=Map(labels))
+    offered = Meta(name=name, namespace=ROOT_NAMESPACE, labels=Map(labels), annotations=Map({PUBLISHED_PORTS: ",".join(map(str, sorted(served)))}))
     pod = PodTemplate(
         metadata=Meta(labels=Map(labels), annotations=Map({TEMPLATES: "gateway"})),
         spec=PodSpec(containers=(Container(name="istio-proxy", image="auto"),), service_account_name=account),
@@ -60,7 +64,7 @@ def _objects(name: str, labels: Mapping[str, str], ports: Iterable[int]) -> list
     return [
         ServiceAccount(meta=Meta(name=account, namespace=ROOT_NAMESPACE)),
         Deployment(meta=meta, spec=DeploymentSpec(replicas=1, selector=LabelSelector(match_labels=Map(labels)), template=pod)),
-        Service(meta=meta, spec=ServiceSpec(selector=Map(labels), ports=service_ports)),
+        Service(meta=offered, spec=ServiceSpec(selector=Map(labels), ports=service_ports)),
     ]
 
 

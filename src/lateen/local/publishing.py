@@ -8,6 +8,7 @@ from lateen.local.podspec import Json
 from lateen.local.services import target_port
 
 HOST_PORT_OFFSET = 8000
+_PUBLISHED_PORTS = "lateen.io/published-ports"
 _STATUS_PORT = 15021
 _LAST_PORT = 65535
 
@@ -45,7 +46,7 @@ def published(services: Iterable[Json], machines: Iterable[PodMachine], publish:
         selected = _selected(item, gateways)
         for entry in spec.get("ports") or () if selected else ():
             port = int(entry.get("port", 0))
-            if port == _STATUS_PORT or entry.get("protocol", "TCP") != "TCP":
+            if port == _STATUS_PORT or entry.get("protocol", "TCP") != "TCP" or not _is_offered(metadata, port):
                 continue
             host_port = publish.get(port, HOST_PORT_OFFSET + port)
             name = f"{metadata.get('namespace')}/{metadata.get('name')}"
@@ -63,6 +64,12 @@ def published(services: Iterable[Json], machines: Iterable[PodMachine], publish:
             )
             found.append(Published(metadata.get("namespace", ""), metadata.get("name", ""), port, host_port, tuple(sorted(targets)), problem))
     return tuple(found)
+
+
+def _is_offered(metadata: Json, port: int) -> bool:
+    """Made-up gateways say which of their ports some Gateway serves; a Service that somebody wrote offers all."""
+    ports = (metadata.get("annotations") or {}).get(_PUBLISHED_PORTS)
+    return ports is None or str(port) in ports.split(",")
 
 
 def _age(item: Json) -> tuple[str, str, str]:
