@@ -19,6 +19,7 @@ from lateen.local.isolation import launcher, records
 from lateen.local.isolation.seam import OWN_FOLDER, Isolation, Launch, Mount, PodNetwork
 from lateen.local.podspec import Pod
 from lateen.local.users import PROXY_ID
+from lateen.node import redirect
 from lateen.node.bootstrap import ADMIN_SOCKET, ADS_SOCKET, BootstrapOptions
 from lateen.node.certificates import CertificateKeeper, Sign
 from lateen.node.known import KnownGood
@@ -101,6 +102,9 @@ class PodMeshSide:
         if not self._pod.is_meshed:
             return
         await self._start_identity()
+        if self._identity.interception is Interception.REDIRECT:
+            plan = redirect.redirect_plan(self._pod.metadata.annotations)
+            await asyncio.to_thread(redirect.apply, str(self._network.netns), plan)
         await self._start_proxy()
 
     async def _start_identity(self) -> None:

@@ -1,6 +1,6 @@
 """Asks an application whether it is well: HTTP, TCP, gRPC, and whether its ports listen. Called by `runner`, in a thread inside the pod's network.
 
-The question goes straight to the application's port: the redirect rules let the proxy's mark pass, so STRICT changes nothing and Envoy is not involved.
+The question goes straight to the application's port: what stays within a pod's network is not redirected, so STRICT changes nothing and Envoy is not involved.
 Source: Kubernetes, core/v1 Probe. Each function returns None if all is well, else one line that says what is not.
 """
 
@@ -10,7 +10,6 @@ import struct
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from lateen.base.names import PROXY_MARK
 from lateen.local.podspec import Container, GrpcAction, HttpGet, IntOrText, TcpSocket
 
 _LISTEN = "0A"
@@ -31,7 +30,6 @@ def _connected(host: str, port: int, timeout_s: float) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     made = socket.socket(family, kind, protocol)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, PROXY_MARK)
         made.settimeout(timeout_s)
         made.connect(address)
     except OSError:
