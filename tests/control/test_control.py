@@ -2,15 +2,12 @@
 
 import asyncio
 import json
-import sys
-from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from harness import CDS, EDS, LDS, RDS, Control, Watcher, pod, service
+from tests.control.harness import CDS, EDS, LDS, RDS, Control, Watcher, pod, service
 
 WEB = "outbound|80||web.shop.svc.cluster.local"
 pytestmark = pytest.mark.live
@@ -54,7 +51,10 @@ async def test_a_proxy_gets_the_mesh_and_edits_as_they_happen(control):
         await watcher.until(lambda: watcher.endpoints(WEB) == {"10.1.0.1"}, "one endpoint fewer")
         assert watcher.sent == [(EDS, (WEB,), ())]
         control.write("base", text + "# a comment\n")
-        control.write("api-route", "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: api, namespace: shop}, spec: {hosts: [api], http: [{timeout: 3s, route: [{destination: {host: api}}]}]}}")
+        control.write(
+            "api-route",
+            "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: api, namespace: shop}, spec: {hosts: [api], http: [{timeout: 3s, route: [{destination: {host: api}}]}]}}",
+        )
         await watcher.until(lambda: len(watcher.sent) > 1, "a route")
         await asyncio.sleep(0.3)
         assert [(url, names) for url, names, _ in watcher.sent[1:]] == [(RDS, ("80",))]
@@ -63,7 +63,13 @@ async def test_a_proxy_gets_the_mesh_and_edits_as_they_happen(control):
         assert (changes[-1]["proxies"], changes[-1]["of"], changes[-1]["final"]) == (1, 1, True)
         (shown,) = control.call("ProxyStatus")["proxies"]
         assert shown["name"] == "web-1.shop"
-        assert {kind: state["state"] for kind, state in shown["types"].items()} == {"CDS": "SYNCED", "LDS": "SYNCED", "EDS": "SYNCED", "RDS": "SYNCED", "ECDS": "NOT SENT"}
+        assert {kind: state["state"] for kind, state in shown["types"].items()} == {
+            "CDS": "SYNCED",
+            "LDS": "SYNCED",
+            "EDS": "SYNCED",
+            "RDS": "SYNCED",
+            "ECDS": "NOT SENT",
+        }
         assert control.call("Oracle")["wrong"] == []
         task.cancel()
 

@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "live"))
-
-from console import ROOT, run, steps
-from harness import need_namespaces
+from tests.docs.console import ROOT, run, steps
+from tests.live.harness import need_namespaces
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LIVE = [path for path in PAGES if any("lateen up" in step.command for step in steps(path))]

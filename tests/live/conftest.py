@@ -1,14 +1,11 @@
 """Fixtures of the live tests."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from harness import BOOKING, Mesh, need_namespaces
+from tests.live.harness import BOOKING, Mesh, need_namespaces
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import BOOKING, Mesh, copied, until
+
+from tests.live.harness import BOOKING, Mesh, copied, until
 
 BAD = {
     "broken yaml": ("a: [1,\nb: }\n", "bad.yaml:2"),

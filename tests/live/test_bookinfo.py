@@ -6,7 +6,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from harness import Mesh, until
+
+from tests.live.harness import Mesh, until
 
 IMAGES = Path(__file__).parent / "bookinfo" / "images.yaml"
 

@@ -5,7 +5,8 @@ import signal
 import time
 
 import pytest
-from harness import BOOKING, Load, Mesh, copied, links_and_namespaces, until
+
+from tests.live.harness import BOOKING, Load, Mesh, copied, links_and_namespaces, until
 
 REQUESTS = 3000
 NO_RETRIES = """---

@@ -3,7 +3,7 @@
 import json
 import urllib.request
 
-from harness import BOOKING, Mesh, links_and_namespaces, until
+from tests.live.harness import BOOKING, Mesh, links_and_namespaces, until
 
 
 def test_booking_up_call_down(mesh: Mesh) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from harness import BOOKING, Load, Mesh, copied, rewrite, until
+from tests.live.harness import BOOKING, Load, Mesh, copied, rewrite, until
 
 EDITS = 200
 
