@@ -8,7 +8,7 @@ Held queries (`hold`) are the results that the outside wants kept up to date. `r
 makes the new results visible all at once, reports which held queries changed, and forgets what nobody needs.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -313,7 +313,7 @@ class Db:
                     was, now = old(key), new(key)
                     if was is not now and was != now:
                         self._queue(leaf.readers)
-        if node.readers and (not _is_same_error(old_error, node.error) or old_value != node.value):
+        if node.has_readers and (not _is_same_error(old_error, node.error) or old_value != node.value):
             self._queue(node.readers)
 
     def _link(self, node: Node, reads: dict[Node | Leaf, None]) -> None:
@@ -321,11 +321,11 @@ class Db:
         if deps != node.deps:
             for dep in node.deps:
                 if dep not in reads:
-                    dep.readers.discard(node)
-                    if not dep.readers:
+                    dep.drop_reader(node)
+                    if not dep.has_readers:
                         self._loose.add(dep)
             for dep in deps:
-                dep.readers.add(node)
+                dep.add_reader(node)
             node.deps = deps
         height = max((dep.height for dep in deps), default=0) + 1
         if height > node.height:
@@ -338,7 +338,7 @@ class Db:
         todo = [node]
         while todo:
             lifted = todo.pop()
-            above: list[set[Node]] = [lifted.readers]
+            above = [lifted.readers]
             for leaf in lifted.keys.values():
                 leaf.height = lifted.height
                 above.append(leaf.readers)
@@ -351,7 +351,7 @@ class Db:
                         todo.append(reader)
         return True
 
-    def _queue(self, readers: set[Node]) -> None:
+    def _queue(self, readers: Iterable[Node]) -> None:
         for reader in readers:
             if reader.state is State.CLEAN:
                 reader.state = State.QUEUED
@@ -377,7 +377,7 @@ class Db:
         while todo:
             item = todo.pop()
             if isinstance(item, Leaf):
-                if item.readers:
+                if item.has_readers:
                     continue
                 item.home.pop(item.key, None)
                 if isinstance(item, KeyLeaf) and not item.parent.is_needed:
@@ -389,8 +389,8 @@ class Db:
             del table[item.args]
             item.state = State.STALE
             for dep in item.deps:
-                dep.readers.discard(item)
-                if not dep.readers:
+                dep.drop_reader(item)
+                if not dep.has_readers:
                     todo.append(dep)
             item.deps = ()
 

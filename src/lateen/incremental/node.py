@@ -1,6 +1,6 @@
 """The graph that reads leave behind: computed nodes, leaves for inputs, and one key of an index. Used by `db` and `sources` of this room only."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from enum import Enum
 from typing import Any, Protocol
 
@@ -22,14 +22,54 @@ class State(Enum):
     RUNNING = 4
 
 
-class Leaf:
-    """Something that is read and not computed: an input, or the key set of a group. `height` is below that of every reader."""
+class Readable:
+    """Something that queries read. `height` is below that of every reader. Most have one reader, so that a set is made for the second only: with
+    hundreds of thousands of nodes a set each is most of the memory."""
 
-    __slots__ = ("height", "home", "key", "readers")
+    __slots__ = ("_readers", "height")
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self._readers: Node | set[Node] | None = None
+
+    @property
+    def readers(self) -> Iterable["Node"]:
+        """The queries that read this."""
+        if self._readers is None:
+            return ()
+        return self._readers if isinstance(self._readers, set) else (self._readers,)
+
+    @property
+    def has_readers(self) -> bool:
+        """Some query reads it."""
+        return self._readers is not None
+
+    def add_reader(self, node: "Node") -> None:
+        """`node` reads this from now on."""
+        if self._readers is None:
+            self._readers = node
+        elif isinstance(self._readers, set):
+            self._readers.add(node)
+        elif self._readers is not node:
+            self._readers = {self._readers, node}
+
+    def drop_reader(self, node: "Node") -> None:
+        """`node` reads it no more."""
+        if self._readers is node:
+            self._readers = None
+        elif isinstance(self._readers, set):
+            self._readers.discard(node)
+            if not self._readers:
+                self._readers = None
+
+
+class Leaf(Readable):
+    """Something that is read and not computed: an input, or the key set of a group."""
+
+    __slots__ = ("home", "key")
 
     def __init__(self, home: dict[Hashable, "Leaf"], key: Hashable) -> None:
-        self.height = 0
-        self.readers: set[Node] = set()
+        super().__init__(0)
         self.home = home
         """The table that holds this leaf under `key`, so that an unread one can be dropped."""
         self.key = key
@@ -46,20 +86,19 @@ class KeyLeaf(Leaf):
         self.parent = parent
 
 
-class Node:
+class Node(Readable):
     """A query with its arguments, its last value or error, and what it read."""
 
-    __slots__ = ("args", "deps", "error", "height", "keys", "readers", "roots", "source", "state", "value")
+    __slots__ = ("args", "deps", "error", "keys", "roots", "source", "state", "value")
 
     def __init__(self, source: Source, args: tuple[Hashable, ...]) -> None:
+        super().__init__(1)
         self.source = source
         self.args = args
         self.value: Any = None  # Any: each query has its own result
         self.error: Exception | None = None
         self.state = State.EMPTY
-        self.height = 1
         self.deps: tuple[Node | Leaf, ...] = ()
-        self.readers: set[Node] = set()
         self.keys: dict[Hashable, Leaf] = _NO_KEYS
         self.roots = 0
         """How often it is held from outside."""
@@ -67,7 +106,7 @@ class Node:
     @property
     def is_needed(self) -> bool:
         """Somebody reads it, or holds it."""
-        return bool(self.readers or self.roots or self.keys)
+        return bool(self.has_readers or self.roots or self.keys)
 
     def __str__(self) -> str:
         return f"{self.source.name}({', '.join(str(argument) for argument in self.args)})"
