@@ -307,3 +307,12 @@ def test_a_comment_line_changes_nothing():
     (same,) = objects(pod(0, 0))
     runs, changed = after(db, msgspec.structs.replace(same))
     assert (runs, changed) == ({}, set())
+
+
+def test_error_codes_for_outlier_detection_and_a_pattern_for_statistics_reach_the_cluster():
+    config = MeshConfig(outbound_cluster_stat_name="%SERVICE%_%SERVICE_PORT_NAME%_%SUBSET_NAME%")
+    db = mesh(service(0), pod(0, 0), rule("trafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [429, 503]}}"), config=config)
+    cluster = emitted(db, sidecar(), ResourceType.CLUSTER, CLUSTER)
+    rules = http_options(cluster).outlier_detection.error_matcher.or_match.rules
+    assert [one.http_response_headers_match.headers[0].string_match.exact for one in rules] == ["429", "503"]
+    assert cluster.alt_stat_name == "s0.ns0_http_;"

@@ -53,6 +53,8 @@ class Http:
     keepalive_timeout_s: float | None = None
     has_auto_sni: bool = False
     has_auto_san_validation: bool = False
+    error_codes: tuple[int, ...] = ()
+    """Status codes that count as errors for outlier detection; empty: 5xx."""
 
     @property
     def is_plain(self) -> bool:
@@ -83,7 +85,6 @@ class Outlier:
     base_ejection_s: float | None = None
     max_ejection_percent: int | None = None
     splits_local_errors: bool = False
-    http_error_codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,3 +223,5 @@ class Cluster:
     rule: ObjectRef | None = None
     """The DestinationRule in force, named in the cluster's metadata."""
     subset: str = ""
+    stat_name: str = ""
+    """Its name in statistics; empty: as `name`."""

@@ -13,11 +13,13 @@ from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import policy_of
 from lateen.mesh.inbound import InboundPort
 from lateen.mesh.model import Locality
+from lateen.mesh.services import service
 from lateen.plan.assignment import Assignment, Group, Host
 from lateen.plan.clients import Client
 from lateen.plan.cluster import Bind, Choice, Cluster, Discovery, Http, Hypertext, Simple
 from lateen.plan.outbound_clusters import PASSTHROUGH_IDLE_S, mesh_keepalive, rule_for
 from lateen.plan.pools import breakers, connect_timeout_s, keepalive, pooled_http
+from lateen.plan.stat_names import stat_name
 
 SOURCE_V4, SOURCE_V6 = "127.0.0.6", "::6"
 """Where connections to the application come from, so that redirect rules know them. Source: Istio, InboundPassthroughCluster."""
@@ -90,12 +92,19 @@ def inbound_port_cluster(db: Db, inbound: Inbound) -> Cluster:
         service=(port.host, port.namespace, port.host.partition(".")[0]) if port.host else None,
         origins=frozenset(one for one in (port.origin, inbound.sidecar, *(rule.origins if rule else ())) if one is not None),
         rule=rule.origins[0] if rule else None,
+        stat_name=_stat_name(db, port),
     )
     host = _host(inbound)
     if host is None:
         return found
     assignment = Assignment(name, (Group(Locality(), 0, 1, (host,)),))
     return replace(found, discovery=Discovery.STATIC, balancer=Simple(Choice.ROUND_ROBIN), assignment=assignment, bind=None, keeps_hosts=False)
+
+
+def _stat_name(db: Db, port: InboundPort) -> str:
+    behind = service(db, port.namespace, port.host) if port.host else None
+    of_service = behind.port(port.service_port) if behind else None
+    return stat_name(db, "inbound_cluster_stat_name", behind, of_service, target=port.port) if behind and of_service else ""
 
 
 def _sidecar_pool(db: Db, inbound: Inbound) -> ConnectionPool | None:

@@ -29,6 +29,7 @@ from lateen.plan.cluster import (
 )
 from lateen.plan.load_assignments import AssignmentKey, ClientMode, Placement, load_assignment
 from lateen.plan.pools import balancer, breakers, connect_timeout_s, keepalive, outlier, panic_percent, pooled_http
+from lateen.plan.stat_names import stat_name
 from lateen.plan.upstream_tls import Upstream, is_mesh_tls, transport, verifies
 
 PASSTHROUGH_IDLE_S = 300.0
@@ -99,6 +100,8 @@ def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
     http = _http(db, client, target, policy, upstream, labels)
     tls = Transport() if target.is_sni else transport(db, upstream, policy.tls, http.protocol if _speaks_http(target, http) else None)
     http = _with_server_names(db, http, policy, tls, discovery)
+    if policy.outlier_detection is not None and policy.outlier_detection.outlier_detection_http_error_codes:
+        http = replace(http, error_codes=policy.outlier_detection.outlier_detection_http_error_codes)
     mesh_s = store.mesh_field(db, "connect_timeout")
     pool = policy.connection_pool
     found = Cluster(
@@ -118,6 +121,7 @@ def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
         origins=frozenset((target.service.origin, *(rule.origins if rule else ()))),
         rule=rule.origins[0] if rule else None,
         subset=target.subset,
+        stat_name=stat_name(db, "outbound_cluster_stat_name", target.service, target.port, target.subset),
     )
     if discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
         return _with_names(db, found, target, labels, client_mode(db, client, target))

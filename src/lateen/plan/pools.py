@@ -107,7 +107,6 @@ def outlier(said: OutlierDetection | None) -> Outlier | None:
         base_ejection_s=_seconds(said.base_ejection_time),
         max_ejection_percent=said.max_ejection_percent if said.max_ejection_percent > 0 else None,
         splits_local_errors=said.split_external_local_origin_errors,
-        http_error_codes=said.outlier_detection_http_error_codes,
     )
 
 

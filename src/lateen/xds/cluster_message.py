@@ -21,6 +21,7 @@ from lateen.plan.cluster import (
     SlowStart,
 )
 from lateen.wire.pb.envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
+from lateen.wire.pb.envoy.config.common.matcher.v3 import matcher_pb2
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, config_source_pb2, protocol_pb2, socket_option_pb2
 from lateen.wire.pb.envoy.extensions.clusters.common.dns.v3 import dns_pb2 as family_pb2
 from lateen.wire.pb.envoy.extensions.clusters.dns.v3 import dns_cluster_pb2 as dns_pb2
@@ -54,7 +55,7 @@ SOL_SOCKET, SO_MARK = 1, 36
 
 def cluster_message(cluster: Cluster) -> cluster_pb2.Cluster:
     """The message of a cluster."""
-    message = cluster_pb2.Cluster(name=cluster.name)
+    message = cluster_pb2.Cluster(name=cluster.name, alt_stat_name=cluster.stat_name)
     message.connect_timeout.CopyFrom(duration(cluster.connect_timeout_s))
     _apply_discovery(message, cluster)
     _apply_http(message, cluster.http)
@@ -142,7 +143,19 @@ def _apply_http(message: cluster_pb2.Cluster, http: Http) -> None:
     if http.has_auto_sni:
         options.upstream_http_protocol_options.auto_sni = True
         options.upstream_http_protocol_options.auto_san_validation = http.has_auto_san_validation
+    if http.error_codes:
+        options.outlier_detection.error_matcher.CopyFrom(_errors(http.error_codes))
     message.typed_extension_protocol_options[HTTP_OPTIONS].CopyFrom(packed(options))
+
+
+def _errors(codes: tuple[int, ...]) -> matcher_pb2.MatchPredicate:
+    """A response of one of these status codes."""
+    found = matcher_pb2.MatchPredicate()
+    rules = [found] if len(codes) == 1 else [found.or_match.rules.add() for _ in codes]
+    for rule, code in zip(rules, codes, strict=True):
+        header = rule.http_response_headers_match.headers.add(name=":status")
+        header.string_match.exact = str(code)
+    return found
 
 
 def _http2(http: Http) -> protocol_pb2.Http2ProtocolOptions:

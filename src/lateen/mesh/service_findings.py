@@ -1,0 +1,82 @@
+"""What is wrong with services in this mesh: hosts declared twice, endpoints that cannot be used, aliases that lead nowhere. Called by `mesh.findings`.
+
+Codes: Istio's analyzers; LTN: ours. Each ServiceEntry is looked at by a query of its own.
+"""
+
+from collections.abc import Iterator
+
+from lateen.base.findings import Finding, Severity
+from lateen.base.names import ObjectRef
+from lateen.config.store import OBJECTS
+from lateen.incremental import Db, query
+from lateen.mesh.endpoints import entry_endpoints
+from lateen.mesh.model import Endpoint, Port, Registry, Resolution, Service
+from lateen.mesh.service_entries import entry_services
+from lateen.mesh.services import kubernetes_service, services_by_host
+
+
+@query
+def service_findings(db: Db) -> tuple[Finding, ...]:
+    """Of all ServiceEntries and Services, by kind, namespace and name."""
+    entries = sorted(OBJECTS.keys(db, ("ServiceEntry",)))
+    services = sorted(OBJECTS.keys(db, ("Service",)))
+    return (*(one for key in entries for one in entry_findings(db, key)), *(one for key in services for one in alias_findings(db, key)))
+
+
+@query
+def alias_findings(db: Db, key: ObjectRef) -> tuple[Finding, ...]:
+    """Of one Kubernetes Service that is only another name."""
+    service = kubernetes_service(db, key.namespace, key.name)
+    if service is None or service.resolution is not Resolution.ALIAS or services_by_host.at(db, service.external_name):
+        return ()
+    text = f"no service of the mesh has this host, so the name is no route: `{service.external_name}`"
+    return (Finding("LTN0511", Severity.INFO, text, key, "spec.externalName", "declare the host by a ServiceEntry to route to it"),)
+
+
+@query
+def entry_findings(db: Db, key: ObjectRef) -> tuple[Finding, ...]:
+    """Of one ServiceEntry."""
+    found: list[Finding] = []
+    for at, service in enumerate(entry_services(db, key.namespace, key.name)):
+        rivals = tuple(one for one in services_by_host.at(db, service.hostname) or () if one.origin != key)
+        found += _rivals(service, rivals, key, f"spec.hosts[{at}]")
+        if at == 0:
+            found += _endpoints(service, entry_endpoints(db, key.namespace, key.name, service.hostname), key)
+    return tuple(found)
+
+
+def _rivals(service: Service, rivals: tuple[Service, ...], key: ObjectRef, field: str) -> Iterator[Finding]:
+    for other in rivals:
+        name = f"`{other.origin}`"
+        if other.registry is Registry.KUBERNETES:
+            if other.namespace == service.namespace:
+                text = f"a Kubernetes Service has this host; the entry only adds endpoints to ports of the same name: {name}"
+                yield Finding("LTN0512", Severity.WARNING, text, key, field, "take another host if that is not meant")
+            continue
+        if other.namespace == service.namespace and (other.created, other.origin) < (service.created, service.origin):
+            text = f"an older entry of the namespace has this host; only its ports count: {name}"
+            yield Finding("LTN0513", Severity.WARNING, text, key, field, "merge the two entries")
+        for port in service.ports:
+            theirs = other.port(port.number)
+            if theirs is not None and theirs.protocol is not port.protocol:
+                yield _protocols(key, port, theirs, name)
+
+
+def _protocols(key: ObjectRef, port: Port, theirs: Port, name: str) -> Finding:
+    text = f"port {port.number} is {port.protocol.value or 'detected'} here and {theirs.protocol.value or 'detected'} in {name}"
+    return Finding("IST0177", Severity.WARNING, text, key, "spec.ports", "declare one protocol in both")
+
+
+def _endpoints(service: Service, found: tuple[Endpoint, ...], key: ObjectRef) -> Iterator[Finding]:
+    if service.resolution is Resolution.DNS_ROUND_ROBIN and len({one.address for one in found}) > 1:
+        text = "DNS_ROUND_ROBIN resolves one name; the first endpoint counts"
+        yield Finding("LTN0514", Severity.WARNING, text, key, "spec.endpoints", "use DNS for several")
+    if service.resolution is Resolution.STATIC:
+        names = sorted({one.address for one in found if not _is_literal(one.address)})
+        if names:
+            text = f"a STATIC entry takes addresses only; this endpoint is left out: `{names[0]}`"
+            yield Finding("LTN0515", Severity.WARNING, text, key, "spec.resolution", "use DNS")
+
+
+def _is_literal(address: str) -> bool:
+    return address.startswith("unix://") or ":" in address or address.replace(".", "").isdigit()
