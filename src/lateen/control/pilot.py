@@ -4,6 +4,7 @@ The first change goes at once, followers are taken together. Called by the other
 """
 
 import asyncio
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from lateen.serve.catalog import Catalog
 from lateen.serve.door import Connection, Door, Listeners
 from lateen.serve.ledger import Change, Ledger, Report
 from lateen.serve.session import Rejected
+from lateen.sources.facts import Facts
 from lateen.sources.overlay import Overlay
 
 FILES, PODS, MADE_UP = "files", "pods", "made up"
@@ -44,6 +46,7 @@ class Pilot:
         self._mesh_defaults = mesh_defaults
         self.events = events
         self.overlay = Overlay(FILES, PODS, MADE_UP)
+        self.facts = Facts()
         self.ledger = Ledger()
         self.catalog = Catalog(self.db)
         self.door = Door(self.catalog, self.ledger, Listeners(self.need, self._reported, self._rejected, self._connected))
@@ -84,7 +87,10 @@ class Pilot:
     async def run(self) -> None:
         """For ever."""
         while True:
-            await self._wake.wait()
+            expiry = self.facts.next_expiry
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if expiry is None else max(0.0, expiry - time.monotonic())):
+                    await self._wake.wait()
             self._wake.clear()
             await self._turn()
             await asyncio.sleep(GAP_S)
@@ -112,6 +118,8 @@ class Pilot:
 
     def _apply(self) -> tuple[Change, ...]:
         """Brings the inputs up to date; the changes of written objects that had an effect."""
+        if self.is_loaded:  # a cold start holds nothing: there is no older form
+            self.facts.reconcile(self.overlay, time.monotonic())
         effect = self.overlay.take()
         for item in effect.upserts:
             store.OBJECTS.set(self.db, ref_of(item), item)
@@ -125,7 +133,7 @@ class Pilot:
             store.MESH_CONFIG.set(self.db, "mesh", config)
             self._config_findings = (*findings, *not_in_force_of_mesh(config, config_map))
         changes = tuple(change for ref, change in self._changes.items() if ref in touched)
-        self._changes.clear()
+        self._changes = {ref: change for ref, change in self._changes.items() if ref in self.facts.holds}
         return changes
 
     def _reported(self, report: Report) -> None:

@@ -3,7 +3,7 @@
 Called by `control`: files before what runs (pods of the node) before what is made up for them (gateway pods). Without I/O.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lateen.base.names import ObjectRef
@@ -37,6 +37,16 @@ class Overlay:
     def in_force(self) -> dict[ObjectRef, Object]:
         """Every object in force, as of the last `take`."""
         return self._in_force
+
+    @property
+    def stirred(self) -> frozenset[ObjectRef]:
+        """Objects that may differ at the next `take`."""
+        return frozenset(self._stirred)
+
+    @property
+    def refs(self) -> Iterator[ObjectRef]:
+        """Every object that some layer has, each once."""
+        return iter(dict.fromkeys(ref for objects in self._layers.values() for ref in objects))
 
     def layer(self, name: str) -> dict[ObjectRef, Object]:
         """One layer's objects; to be read only."""
