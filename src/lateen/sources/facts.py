@@ -43,8 +43,9 @@ def used_targets(item: VirtualService) -> frozenset[Target]:
 
 def _used(item: VirtualService) -> Iterator[Target]:
     spec = item.spec
-    weighted = chain(*(route.route for route in spec.http), *(route.route for route in spec.tls), *(route.route for route in spec.tcp))
-    destinations = [one.destination for one in weighted if one.destination is not None]
+    destinations = [one.destination for route in spec.http for one in route.route if one.destination is not None]
+    destinations += [one.destination for route in spec.tls for one in route.route if one.destination is not None]
+    destinations += [one.destination for route in spec.tcp for one in route.route if one.destination is not None]
     for route in spec.http:
         destinations += [route.mirror] if route.mirror is not None else []
         destinations += [one.destination for one in route.mirrors if one.destination is not None]
