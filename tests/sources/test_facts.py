@@ -46,7 +46,9 @@ def test_a_route_waits_for_its_subset():
     world = World(service(), rule("v1"), route("v1"))
     assert world.save(route("v1", "v2")) == []
     assert world.facts.next_expiry == HOLD_S
+    assert "not there yet: web.x.svc.cluster.local subset v2" in str(world.facts.findings[0])
     assert world.save(rule("v1", "v2"), at=1) == ["d", "r"]
+    assert world.facts.findings == ()
     assert world.facts.next_expiry is None
 
 
@@ -109,7 +111,8 @@ def test_a_quarantine_keeps_the_last_good_form_until_another_is_written():
     ref = next(ref for ref in world.overlay.in_force if ref.kind == "VirtualService")
     good = world.overlay.in_force[ref]
     assert world.save(route("v1", "v1")) == ["r"]
-    world.facts.quarantine(world.overlay, ref, good)
+    world.facts.quarantine(world.overlay, ref, good, "no such thing")
+    assert [str(finding) for finding in world.facts.findings] == [f"error [LTN0602] {ref}: Envoy refuses it, its last good form stays in force: no such thing"]
     assert world.save() == ["r"]
     assert world.overlay.in_force[ref] == good
     assert world.save(rule("v1", "v2")) == ["d"]

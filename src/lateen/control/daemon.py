@@ -38,6 +38,8 @@ READY_CHECK_S = 0.1
 """How often readiness is looked at until it is there."""
 CERTIFICATE_RENEWAL_S = 6 * 3600.0
 """The TCP door gets a fresh certificate well within its life of 24 h."""
+START_S = 30.0
+"""Findings about the mesh as a whole wait for readiness, so long at most."""
 STOP_GRACE_S = 0.2
 
 Json = dict[str, Any]
@@ -109,9 +111,11 @@ class _Control:
 
     async def _announce(self) -> None:
         """Says once when everything runs."""
+        asyncio.get_running_loop().call_later(START_S, self.galley.settle)
         while not self.interface.is_ready:  # noqa: ASYNC110  it depends on many things, and is asked only until it is there
             await asyncio.sleep(READY_CHECK_S)
         self.log.info("ready", objects=len(self.pilot.overlay.in_force))
+        self.galley.settle()
         self.events.ready()
         if self.node is None:
             print(f"control of mesh {self.options.paths.name} is ready: {len(self.pilot.overlay.in_force)} objects", flush=True)  # noqa: T201  told on stdout

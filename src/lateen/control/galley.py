@@ -29,6 +29,7 @@ class Galley:
         self._source, self._pilot, self._events, self._has_node = source, pilot, events, has_node
         self._of_files: tuple[Finding, ...] = ()
         self._of_mesh: tuple[Finding, ...] = ()
+        self._has_settled = False
         self._raw: tuple[Finding, ...] = ()
         pilot.on_published.append(self.analysed)
 
@@ -41,9 +42,14 @@ class Galley:
         async for change in self._source.changes():
             self._take(change)
 
+    def settle(self) -> None:
+        """What starts has started: from now on, what the objects together have wrong is told. Before, half of it is only not there yet."""
+        self._has_settled = True
+        self.analysed()
+
     def analysed(self) -> None:
         """Pilot has published: what the objects together have wrong may be another."""
-        raw = self._pilot.findings
+        raw = self._pilot.findings if self._has_settled else ()
         if raw != self._raw:
             self._raw = raw
             self._of_mesh = tuple(self.places.resolved(finding) for finding in raw)

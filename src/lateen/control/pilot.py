@@ -65,7 +65,7 @@ class Pilot:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the objects in force have wrong together, as published."""
-        return (*self._config_findings, *(mesh_findings.published(self.db) or ()))
+        return (*self.facts.findings, *self._config_findings, *(mesh_findings.published(self.db) or ()))
 
     def submit(self, layer: str, upserts: Iterable[Object], removed: Iterable[ObjectRef] = (), *, is_full: bool = False) -> None:
         """Objects of a layer have changed. `is_full`: `upserts` are all there are."""

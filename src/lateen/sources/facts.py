@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef, full_host
 from lateen.config.kinds.istio.destination_rule import DestinationRule
 from lateen.config.kinds.istio.service_entry import ServiceEntry
@@ -70,6 +71,14 @@ def offered_targets(item: Object) -> frozenset[Target]:
             return frozenset()
 
 
+HELD = "LTN0601"
+QUARANTINED = "LTN0602"
+
+
+def _named(target: Target) -> str:
+    return f"{target[0]} subset {target[1]}" if target[1] else target[0]
+
+
 class Facts:
     """The holds and quarantines in force."""
 
@@ -77,6 +86,7 @@ class Facts:
         self.holds: dict[ObjectRef, Hold] = {}
         self.quarantined: dict[ObjectRef, Object | None] = {}
         """Object → the written form that is refused (None: its removal is)."""
+        self._reasons: dict[ObjectRef, str] = {}
         self._given_up: dict[ObjectRef, Object | None] = {}
         """Written forms whose hold has expired: they are not held again."""
 
@@ -85,15 +95,29 @@ class Facts:
         """When to call `reconcile` again though nothing has changed; None: never."""
         return min((hold.until for hold in self.holds.values()), default=None)
 
-    def quarantine(self, overlay: Overlay, ref: ObjectRef, last_good: Object | None) -> None:
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is kept back, and why."""
+        found = []
+        for ref, hold in sorted(self.holds.items()):
+            missing = ", ".join(_named(target) for target in sorted(hold.missing))
+            is_route = ref.kind == VirtualService.__name__
+            message = f"its last form stays for {HOLD_S:.0f} s: {f'not there yet: {missing}' if is_route else f'still routed to: {missing}'}"
+            found.append(Finding(HELD, Severity.WARNING, message, ref, hint="save the other half of the edit"))
+        for ref, reason in sorted(self._reasons.items()):
+            found.append(Finding(QUARANTINED, Severity.ERROR, f"Envoy refuses it, its last good form stays in force: {reason}", ref))
+        return tuple(found)
+
+    def quarantine(self, overlay: Overlay, ref: ObjectRef, last_good: Object | None, reason: str) -> None:
         """A proxy's refusal of the written form was reproduced: `last_good` (None: no object) stays in force until another form is written."""
         self.quarantined[ref] = overlay.written(ref)
+        self._reasons[ref] = reason
         overlay.keep(ref, last_good)
 
     def reconcile(self, overlay: Overlay, now: float) -> None:
         """Decides about what is stirred and what is held. Cost: O(n) over objects that name or offer targets, if one of them is concerned."""
         for ref in [ref for ref, bad in self.quarantined.items() if overlay.written(ref) != bad]:
-            del self.quarantined[ref]
+            del self.quarantined[ref], self._reasons[ref]
             overlay.let_go(ref)
         concerned = {ref for ref in (*overlay.stirred, *self.holds) if ref.kind in _KINDS and ref not in self.quarantined}
         if not concerned:
