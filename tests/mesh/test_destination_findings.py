@@ -16,6 +16,11 @@ kind: Pod
 metadata: {name: web-0, namespace: aa, labels: {app: web, version: v1}}
 spec: {containers: []}
 status: {podIP: 10.1.0.1, conditions: [{type: Ready, status: 'True'}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web-v3, namespace: aa}
+spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web, version: v3}}, spec: {containers: []}}}
 """
 
 
@@ -30,6 +35,7 @@ def rule(body, name="d", host="web"):
         (rule("", host="wep"), [("IST0174", "spec.host")]),
         (rule("", host="'*.aa.svc.cluster.local'"), []),
         (rule("subsets: [{name: v2, labels: {version: v2}}]"), [("IST0173", "spec.subsets[0].labels")]),
+        (rule("subsets: [{name: v3, labels: {version: v3}}]"), []),  # its pods are still to come
         (rule("subsets: [{name: v1}]", "a") + rule("subsets: [{name: v1}]", "b"), [("LTN0501", "spec.subsets[0].name")]),
         (
             rule("trafficPolicy: {loadBalancer: {simple: RANDOM}}", "a") + rule("trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}", "b"),

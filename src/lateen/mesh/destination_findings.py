@@ -11,12 +11,13 @@ from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef, full_host
 from lateen.config.kinds.istio.destination_rule import DestinationRule
 from lateen.config.kinds.istio.traffic_policy import ConsistentHash, PortTrafficPolicy, TrafficPolicy
+from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lateen.config.store import OBJECTS, in_namespace, one
 from lateen.incremental import Db, query
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.hosts import is_within
 from lateen.mesh.model import Labels, label_pairs, selects
-from lateen.mesh.services import services_by_host
+from lateen.mesh.services import service, services_by_host
 
 MAX_TABLE = 5000011
 """The largest Maglev table Envoy takes."""
@@ -56,12 +57,25 @@ def _host(db: Db, key: ObjectRef, host: str) -> Iterator[Finding]:
 
 @query
 def _label_sets(db: Db, namespace: str, hostname: str) -> frozenset[Labels]:
-    """The different labels of a host's endpoints."""
-    return frozenset(one.labels for one in endpoints(db, namespace, hostname))
+    """The different labels of a host's endpoints, and those that workloads will give pods that are not there yet."""
+    found = service(db, namespace, hostname)
+    selector = found.selector if found else ()
+    templates = (labels for kind in TEMPLATED for labels in _template_labels(db, kind, namespace))
+    expected = {labels for labels in templates if selector and selects(selector, labels)}
+    return frozenset(one.labels for one in endpoints(db, namespace, hostname)) | expected
+
+
+TEMPLATED = (Deployment, StatefulSet, DaemonSet, ReplicaSet)
+"""Kinds that make pods."""
+
+
+@query
+def _template_labels(db: Db, kind: type[Deployment | StatefulSet | DaemonSet | ReplicaSet], namespace: str) -> frozenset[Labels]:
+    return frozenset(label_pairs(item.spec.template.metadata.labels) for item in in_namespace(db, kind, namespace))
 
 
 def _subsets(db: Db, rule: DestinationRule, key: ObjectRef, host: str) -> Iterator[Finding]:
-    sets = [labels for service in services_by_host.at(db, host) or () for labels in _label_sets(db, service.namespace, host)]
+    sets = [labels for found in services_by_host.at(db, host) or () for labels in _label_sets(db, found.namespace, host)]
     seen: set[str] = set()
     for at, subset in enumerate(rule.spec.subsets):
         field = f"spec.subsets[{at}]"
