@@ -6,6 +6,7 @@ Over the unix socket the node asks for its pods, any identity; over TCP a client
 import datetime
 import ipaddress
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +28,10 @@ BACKDATE = datetime.timedelta(minutes=2)
 
 @dataclass(frozen=True)
 class Citadel:
-    """Signs with one authority."""
+    """Signs with one authority. `life_s`: how long a certificate lives, asked at each signing."""
 
     authority: Authority
+    life_s: Callable[[], float] = lambda: DEFAULT_TTL_S
 
     def sign(self, request: dict[str, Any], caller: SpiffeId | None) -> dict[str, Any]:
         """`/lateen.v1.Certificates/Sign`. `caller` None: the node of this machine. Raises LateenError. Any: JSON."""
@@ -42,7 +44,7 @@ class Citadel:
             raise LateenError(f"{caller} asks for a certificate of {identity}: over TCP everyone gets their own")
         given = request.get("attributes") or {}
         attributes = WorkloadAttributes(**{key: str(given[key]) for key in ("workload", "app", "version") if given.get(key)})
-        ttl_s = float(request.get("ttl_s") or DEFAULT_TTL_S)
+        ttl_s = float(request.get("ttl_s") or self.life_s())
         issued = sign(self.authority, csr, identity, attributes, ttl_s, time.time())
         return {"chain": issued.chain.decode(), "root": issued.root.decode(), "ttl_s": issued.not_after_s - time.time()}
 

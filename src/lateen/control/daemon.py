@@ -92,7 +92,7 @@ class _Control:
         paths = self.options.paths
         paths.run.mkdir(parents=True, exist_ok=True)
         authority = await asyncio.to_thread(load_or_create, paths.ca, DEFAULT_TRUST_DOMAIN, time.time())
-        self.citadel = Citadel(authority)
+        self.citadel = Citadel(authority, self.pilot.certificate_life_s)
         if self.node is not None:
             self.node.restore()
             self.galley.listeners.append(self.node.changed)

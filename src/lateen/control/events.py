@@ -52,7 +52,7 @@ class Events:
     async def follow(self) -> AsyncIterator[Event]:
         """All events from now on, preceded by what stands."""
         queue: asyncio.Queue[Event] = asyncio.Queue(LONGEST_QUEUE)
-        for event in list(self._findings.values())[:LONGEST_QUEUE // 2]:
+        for event in list(self._findings.values())[: LONGEST_QUEUE // 2]:
             queue.put_nowait(event)
         if self._is_ready:
             queue.put_nowait({"event": "ready"})

@@ -19,8 +19,10 @@ from lateen.config.defaults import MESH_CONFIG_MAP, mesh_config_of
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.objects import Object
+from lateen.config.kinds.values import Duration
 from lateen.config.support import not_in_force_of_mesh
 from lateen.control.events import Events
+from lateen.identity.ca import DEFAULT_TTL_S
 from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
 from lateen.serve.catalog import Catalog
@@ -135,6 +137,15 @@ class Pilot:
         changes = tuple(change for ref, change in self._changes.items() if ref in touched)
         self._changes = {ref: change for ref, change in self._changes.items() if ref in self.facts.holds}
         return changes
+
+    def certificate_life_s(self) -> float:
+        """How long workloads' certificates live, seconds. Source: Istio, SECRET_TTL in the mesh's defaultConfig.proxyMetadata; one that is no duration counts as none."""
+        config = store.mesh_config(self.db)
+        metadata = config.default_config.proxy_metadata if config.default_config is not None else {}
+        try:
+            return float(Duration.parse(metadata["SECRET_TTL"])) if "SECRET_TTL" in metadata else DEFAULT_TTL_S
+        except ValueError:
+            return DEFAULT_TTL_S
 
     def _reported(self, report: Report) -> None:
         if not report.changes:
