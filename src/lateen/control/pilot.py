@@ -139,7 +139,10 @@ class Pilot:
         return changes
 
     def certificate_life_s(self) -> float:
-        """How long workloads' certificates live, seconds. Source: Istio, SECRET_TTL in the mesh's defaultConfig.proxyMetadata; one that is no duration counts as none."""
+        """How long workloads' certificates live, seconds; one that is no duration counts as none.
+
+        Source: Istio, SECRET_TTL in the mesh's defaultConfig.proxyMetadata.
+        """
         config = store.mesh_config(self.db)
         metadata = config.default_config.proxy_metadata if config.default_config is not None else {}
         try:
