@@ -29,7 +29,7 @@ def remove_all(paths: MeshPaths) -> None:
     NamespaceIsolation(paths).remove_all()
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    for name in ("wanted.json", "node.sock"):
+    for name in ("wanted.json", "node.sock", "dns.json"):
         (paths.run / name).unlink(missing_ok=True)
     shutil.rmtree(paths.run / "known", ignore_errors=True)
     with contextlib.suppress(OSError):

@@ -35,6 +35,7 @@ from lateen.local.podspec import Json
 from lateen.local.publishing import published
 from lateen.local.runner import PodRunner
 from lateen.local.users import User
+from lateen.node.dns import DnsServer
 from lateen.node.known import KnownGood
 from lateen.node.relay import Relay
 from lateen.node.signer import ControlSigner
@@ -94,6 +95,8 @@ class _Node:
         self._edge = Edge(paths, self._isolation)
         self._stopping = asyncio.Event()
         self._look_at_edge = asyncio.Event()
+        self._names: asyncio.Queue[Json] = asyncio.Queue()
+        """Tables of names not yet taken in; only the last of them counts."""
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -106,10 +109,13 @@ class _Node:
             relay = await stack.enter_async_context(Relay(paths.control_socket, known))
             signer = await stack.enter_async_context(ControlSigner(paths.control_socket))
             options = self._options
+            dns = DnsServer(paths.run / "dns.json", domain=self._options.domain)
+            stack.push_async_callback(dns.close)
             sides = MeshSides(
-                self._isolation, relay, known, signer, options.trust_domain, sidecar_options(options.trust_domain, options.domain, options.concurrency)
+                self._isolation, relay, known, signer, dns, options.trust_domain, sidecar_options(options.trust_domain, options.domain, options.concurrency)
             )
             fleet = Fleet(self._settings(sides))
+            fleet.set_names(dns.names.addresses)
 
             def running_here() -> Running:
                 return Running(_by_name(fleet.pod_objects()), [each.shown() for each in self._edge.published], fleet.problems)
@@ -123,6 +129,7 @@ class _Node:
                     tasks.create_task(link.run()),
                     tasks.create_task(self._edge.run()),
                     tasks.create_task(self._publish(fleet, link)),
+                    tasks.create_task(self._name(sides)),
                 ]
                 running = tasks.create_task(fleet.run())
                 await self._stopping.wait()
@@ -152,6 +159,7 @@ class _Node:
         for item in message.get("objects", ()):
             if item.get("kind") == "DnsTable":
                 fleet.set_names(item["spec"]["entries"])
+                self._names.put_nowait(item["spec"])
         fleet.apply(objects, message.get("removed", ()), bool(message.get("full")))
         self._look_at_edge.set()
 
@@ -160,6 +168,14 @@ class _Node:
         link.touch(f"{meta.namespace}/{meta.name}")
         if runner.machine.pod.is_gateway:
             self._look_at_edge.set()
+
+    async def _name(self, sides: MeshSides) -> None:
+        """Give every pod the mesh's names as they change."""
+        while True:
+            table = await self._names.get()
+            while not self._names.empty():
+                table = self._names.get_nowait()
+            await sides.set_names(table)
 
     async def _publish(self, fleet: Fleet, link: ControlLink) -> None:
         """Offer gateways' ports as gateways come and go; ports that are taken are tried again."""

@@ -22,6 +22,8 @@ from lateen.local.users import PROXY_ID
 from lateen.node import redirect
 from lateen.node.bootstrap import ADMIN_SOCKET, ADS_SOCKET, BootstrapOptions
 from lateen.node.certificates import CertificateKeeper, Sign
+from lateen.node.dns import DnsServer
+from lateen.node.hosts import write_hosts
 from lateen.node.known import KnownGood
 from lateen.node.pod import Interception, Locality, PodIdentity, ProxyType
 from lateen.node.relay import Relay
@@ -50,8 +52,16 @@ class MeshSides:
     relay: Relay
     known: KnownGood
     sign: Sign
+    dns: DnsServer
     trust_domain: str = "cluster.local"
     options: SidecarOptions = field(default_factory=SidecarOptions)
+    sides: dict[str, "PodMeshSide"] = field(default_factory=dict)
+
+    async def set_names(self, table: Mapping[str, Any]) -> None:
+        """The mesh's names (the `spec` of a DnsTable) are now these, in every pod."""
+        self.dns.set_table(table)
+        for side in list(self.sides.values()):
+            await asyncio.to_thread(side.write_hosts)
 
     def make(self, pod: Pod, network: PodNetwork, folder: Path, on_ready: Callable[[bool], None]) -> "PodMeshSide":
         """The mesh side of one pod. `folder`: the pod's."""
@@ -99,6 +109,7 @@ class PodMeshSide:
 
     async def start(self) -> None:
         """See `runner.MeshSide`. ProxyNotReady, OSError."""
+        await self._start_names()
         if not self._pod.is_meshed:
             return
         await self._start_identity()
@@ -106,6 +117,19 @@ class PodMeshSide:
             plan = redirect.redirect_plan(self._pod.metadata.annotations)
             await asyncio.to_thread(redirect.apply, str(self._network.netns), plan)
         await self._start_proxy()
+
+    async def _start_names(self) -> None:
+        is_captured = self._pod.is_meshed and self._identity.interception is Interception.REDIRECT
+        await self._shared.dns.serve(self._pod.key, str(self._network.netns), self._pod.metadata.namespace, is_captured)
+        self._shared.sides[self._pod.key] = self
+        await asyncio.to_thread(self.write_hosts)
+
+    def write_hosts(self) -> None:
+        """Bring the mesh's names into the pod's hosts file."""
+        try:
+            write_hosts(self._folder / "etc", self._shared.dns.names, self._pod.metadata.namespace)
+        except OSError as error:
+            _log.error("the pod's hosts file is not renewed", pod=self._pod.key, reason=str(error))
 
     async def _start_identity(self) -> None:
         shared, who = self._shared, self._identity
@@ -193,6 +217,8 @@ class PodMeshSide:
         if self._sidecar is not None:
             await self._sidecar.drain()
             await self._sidecar.stop(_DRAIN_S)
+        self._shared.sides.pop(self._pod.key, None)
+        await self._shared.dns.stop_serving(self._pod.key)
         await self._shared.relay.stop_serving(self._pod.key)
         await self._shared.known.forget(self._pod.key)
 
