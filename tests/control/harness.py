@@ -99,7 +99,13 @@ class Control:
 
     def credentials(self, account: str) -> grpc.ChannelCredentials:
         out = self.home / account.replace("/", "-")
-        subprocess.run([sys.executable, "-m", "lateen", "ca", "issue", account, "--out", str(out), "--name", "t"], env=self.environment, check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            [sys.executable, "-m", "lateen", "ca", "issue", account, "--out", str(out), "--name", "t"],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
         return grpc.ssl_channel_credentials(*((out / name).read_bytes() for name in ("root-cert.pem", "key.pem", "cert-chain.pem")))
 
 
