@@ -93,11 +93,9 @@ def _names_by_host(db: Db, namespace: str, pool: Pool) -> Mapping[str, tuple[str
 
 
 @query
-def _hosts(db: Db, namespace: str, pool: Pool) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Hosts without a wildcard, and those with one, longest first."""
-    hosts = _names_by_host.whole(db, namespace, pool)
-    wild = sorted((host for host in hosts if host.startswith("*")), key=lambda host: (-len(host), host))
-    return frozenset(host for host in hosts if not host.startswith("*")), tuple(wild)
+def _wild_hosts(db: Db, namespace: str, pool: Pool) -> tuple[str, ...]:
+    """Hosts with a wildcard, longest first."""
+    return tuple(sorted((host for host in _names_by_host.whole(db, namespace, pool) if host.startswith("*")), key=lambda host: (-len(host), host)))
 
 
 @query
@@ -165,32 +163,59 @@ def most_specific(hostname: str, exact: frozenset[str], wild: Iterable[str]) -> 
     return next((host for host in wild if hostname == host or hostname.endswith(host[1:])), None)
 
 
-@query
-def _candidates(db: Db, namespace: str, pool: Pool, hostname: str) -> tuple[EffectiveRule, ...]:
-    """A namespace's rules for the most specific host it has for `hostname`."""
-    host = most_specific(hostname, *_hosts(db, namespace, pool))
-    return merged_rules(db, namespace, pool, host) if host is not None else ()
+@dataclass(frozen=True)
+class RuleKey:
+    """Names one rule in force: the one at `position` of `merged_rules`. Clients that share a rule share all that follows from it."""
+
+    namespace: str
+    pool: Pool
+    host: str
+    position: int
+
+
+def _candidates(db: Db, namespace: str, pool: Pool, hostname: str) -> tuple[str, tuple[EffectiveRule, ...]]:
+    """The most specific host a namespace has rules for that covers `hostname`, and those rules; empty: none. Reads an exact host by its key, so that a new
+    rule for another host touches nothing."""
+    if _names_by_host.at(db, hostname, namespace, pool):
+        return hostname, merged_rules(db, namespace, pool, hostname)
+    host = most_specific(hostname, frozenset(), _wild_hosts(db, namespace, pool))
+    return (host, merged_rules(db, namespace, pool, host)) if host is not None else ("", ())
 
 
 @query
-def destination_rule(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels = ()) -> EffectiveRule | None:
-    """The rule in force for a client's calls to a host: of the client's namespace, else the service's, else the root namespace's; the first that has any
-    wins whole. `labels`: the client's, as `rule_labels` leaves them. None: none."""
+def rule_key(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels = ()) -> RuleKey | None:
+    """Which rule is in force for a client's calls to a host: of the client's namespace, else the service's, else the root namespace's; the first that has
+    any wins whole. `labels`: the client's, as `rule_labels` leaves them. None: none."""
     root = store.root_namespace(db)
-    local = _candidates(db, client_namespace, Pool.PRIVATE if client_namespace == root else Pool.LOCAL, hostname)
+    pool = Pool.PRIVATE if client_namespace == root else Pool.LOCAL
+    host, local = _candidates(db, client_namespace, pool, hostname)
     if local:
-        return _chosen(local, labels)
+        return _chosen(client_namespace, pool, host, tuple(enumerate(local)), labels)
     for namespace in dict.fromkeys((service_namespace, root)):
-        exported = tuple(rule for rule in _candidates(db, namespace, Pool.EXPORTED, hostname) if rule.is_visible_to(client_namespace))
+        host, found = _candidates(db, namespace, Pool.EXPORTED, hostname)
+        exported = tuple((at, rule) for at, rule in enumerate(found) if rule.is_visible_to(client_namespace))
         if exported:
-            return _chosen(exported, ())
+            return _chosen(namespace, Pool.EXPORTED, host, exported, ())
     return None
 
 
-def _chosen(rules: tuple[EffectiveRule, ...], labels: Labels) -> EffectiveRule | None:
+def _chosen(namespace: str, pool: Pool, host: str, rules: tuple[tuple[int, EffectiveRule], ...], labels: Labels) -> RuleKey | None:
     """A rule whose selector takes the client, else the last one for all."""
-    selecting = next((rule for rule in rules if rule.selector and selects(rule.selector, labels)), None)
-    return selecting or next((rule for rule in reversed(rules) if not rule.selector), None)
+    selecting = next((at for at, rule in rules if rule.selector and selects(rule.selector, labels)), None)
+    general = next((at for at, rule in reversed(rules) if not rule.selector), None)
+    position = general if selecting is None else selecting
+    return None if position is None else RuleKey(namespace, pool, host, position)
+
+
+def rule_of(db: Db, key: RuleKey | None) -> EffectiveRule | None:
+    """The rule a key names."""
+    rules = merged_rules(db, key.namespace, key.pool, key.host) if key is not None else ()
+    return rules[key.position] if key is not None and key.position < len(rules) else None
+
+
+def destination_rule(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels = ()) -> EffectiveRule | None:
+    """The rule in force for a client's calls to a host, as `rule_key` chooses it. None: none."""
+    return rule_of(db, rule_key(db, client_namespace, service_namespace, hostname, labels))
 
 
 @query
@@ -217,10 +242,7 @@ def subset_names(rule: EffectiveRule | None) -> tuple[str, ...]:
     return tuple(subset.name for subset in rule.subsets) if rule else ()
 
 
-@query
-def traffic_policy(
-    db: Db, client_namespace: str, service_namespace: str, hostname: str, port: int, subset: str = ""
-) -> TrafficPolicy:
+def traffic_policy(db: Db, client_namespace: str, service_namespace: str, hostname: str, port: int, subset: str = "") -> TrafficPolicy:
     """The policy in force for a port and subset (empty: none) of a host, for a client whose labels no DestinationRule selects."""
     return policy_of(db, destination_rule(db, client_namespace, service_namespace, hostname), port, subset)
 

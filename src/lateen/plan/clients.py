@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lateen.base.names import spiffe_id
 from lateen.config import store
 from lateen.incremental import Db, query
-from lateen.mesh.destination_rules import rule_labels
+from lateen.mesh.destination_rules import RuleKey, rule_key, rule_labels
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.model import Labels, selects
 from lateen.mesh.services import service
@@ -27,9 +27,25 @@ class Client:
     has_ipv6: bool
 
 
+@dataclass(frozen=True)
+class Caller:
+    """What of a client decides one service's clusters: the DestinationRule in force for it (None: none), and not its namespace, so that clients of
+    many namespaces share them."""
+
+    rule: RuleKey | None
+    is_router: bool
+    has_ipv4: bool
+    has_ipv6: bool
+
+
 def client_of(db: Db, view: View) -> Client:
     """The client that a view is."""
     return Client(view.namespace, view.is_router, rule_labels(db, view.namespace, view.labels), view.has_ipv4, view.has_ipv6)
+
+
+def caller_of(db: Db, client: Client, namespace: str, hostname: str) -> Caller:
+    """The client as a caller of one host of a namespace."""
+    return Caller(rule_key(db, client.namespace, namespace, hostname, client.labels), client.is_router, client.has_ipv4, client.has_ipv6)
 
 
 @query

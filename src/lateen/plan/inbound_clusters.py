@@ -9,15 +9,15 @@ from lateen.base.names import INBOUND_PASSTHROUGH, ObjectRef, inbound_cluster
 from lateen.config import store
 from lateen.config.kinds.istio.sidecar import Sidecar
 from lateen.config.kinds.istio.traffic_policy import ConnectionPool
-from lateen.incremental import Db, query
-from lateen.mesh.destination_rules import policy_of
+from lateen.incremental import Db
+from lateen.mesh.destination_rules import policy_of, rule_of
 from lateen.mesh.inbound import InboundPort
 from lateen.mesh.model import Locality
 from lateen.mesh.services import service
 from lateen.plan.assignment import Assignment, Group, Host
-from lateen.plan.clients import Client
+from lateen.plan.clients import Caller, Client, caller_of
 from lateen.plan.cluster import Bind, Choice, Cluster, Discovery, Http, Hypertext, Simple
-from lateen.plan.outbound_clusters import PASSTHROUGH_IDLE_S, mesh_keepalive, rule_for
+from lateen.plan.outbound_clusters import PASSTHROUGH_IDLE_S, mesh_keepalive
 from lateen.plan.pools import breakers, connect_timeout_s, keepalive, pooled_http
 from lateen.plan.stat_names import stat_name
 
@@ -29,21 +29,22 @@ SOURCE_V4, SOURCE_V6 = "127.0.0.6", "::6"
 class Inbound:
     """What an inbound cluster depends on. `address`: the workload's own, for a Sidecar that names 0.0.0.0; empty where it does not count."""
 
-    client: Client
+    caller: Caller
     port: InboundPort
     sidecar: ObjectRef | None
     address: str = ""
 
 
-def inbound_of(client: Client, port: InboundPort, sidecar: Sidecar | None, addresses: tuple[str, ...]) -> Inbound:
+def inbound_of(db: Db, client: Client, port: InboundPort, sidecar: Sidecar | None, addresses: tuple[str, ...]) -> Inbound:
     """The narrow key of one port of a workload."""
     version = "::" if port.endpoint.startswith("[::]") else "0.0.0.0"
     needs_own = port.endpoint.startswith(("0.0.0.0:", "[::]:"))
     own = next((one for one in addresses if (":" in one) == (version == "::")), "") if needs_own else ""
-    return Inbound(client, port, store.ref(sidecar) if sidecar else None, own)
+    caller = caller_of(db, client, port.namespace, port.host) if port.host else Caller(None, client.is_router, client.has_ipv4, client.has_ipv6)
+    return Inbound(caller, port, store.ref(sidecar) if sidecar else None, own)
 
 
-def _bind(client: Client) -> Bind:
+def _bind(client: Client | Caller) -> Bind:
     if not client.has_ipv4:
         return Bind(SOURCE_V6)
     return Bind(SOURCE_V4, SOURCE_V6 if client.has_ipv6 else "")
@@ -54,7 +55,6 @@ def _mesh_timeout_s(db: Db) -> float:
     return float(said) if isinstance(said, float) else 10.0
 
 
-@query
 def passthrough_cluster(db: Db, client: Client) -> Cluster:
     """To the application, for ports no Service has."""
     return Cluster(
@@ -68,11 +68,10 @@ def passthrough_cluster(db: Db, client: Client) -> Cluster:
     )
 
 
-@query
 def inbound_port_cluster(db: Db, inbound: Inbound) -> Cluster:
     """One port's cluster."""
-    port, client = inbound.port, inbound.client
-    rule = rule_for(db, client, port.namespace, port.host) if port.host else None
+    port = inbound.port
+    rule = rule_of(db, inbound.caller.rule)
     pool = _sidecar_pool(db, inbound) or policy_of(db, rule, port.service_port, "").connection_pool
     said = pool.http if pool else None
     protocol = Hypertext.HTTP2 if port.protocol.is_http2 else Hypertext.CLIENT if port.protocol.is_detected else Hypertext.HTTP1
@@ -87,7 +86,7 @@ def inbound_port_cluster(db: Db, inbound: Inbound) -> Cluster:
         Simple(Choice.PROVIDED),
         breakers(pool),
         keepalive=keepalive(pool, mesh_keepalive(db)),
-        bind=_bind(client),
+        bind=_bind(inbound.caller),
         keeps_hosts=True,
         service=(port.host, port.namespace, port.host.partition(".")[0]) if port.host else None,
         origins=frozenset(one for one in (port.origin, inbound.sidecar, *(rule.origins if rule else ())) if one is not None),

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from math import ceil
 
 from lateen.config.kinds.istio.traffic_policy import Distribute, Failover, LocalityLb
-from lateen.incremental import Db, query
+from lateen.incremental import Db
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.model import Endpoint, Labels, Locality, MtlsMode, selects
 from lateen.mesh.peer_authentication import mtls_mode
@@ -63,9 +63,8 @@ class AssignmentKey:
     named_port: int | None = None
 
 
-@query
 def load_assignment(db: Db, key: AssignmentKey) -> Assignment:
-    """The endpoints for a key. O(endpoints of the service)."""
+    """The endpoints for a key. O(endpoints of the service); whoever emits them keeps the bytes."""
     groups = _groups(db, (one for one in endpoints(db, key.namespace, key.hostname) if _is_chosen(one, key)), key)
     placement = key.placement
     if placement is None:

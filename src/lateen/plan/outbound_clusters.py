@@ -10,10 +10,10 @@ from lateen.config import store
 from lateen.config.kinds.istio.mesh_config import MeshH2Upgrade
 from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, H2UpgradePolicy, LocalityLb, SimpleLb, TcpKeepalive, TrafficPolicy
 from lateen.incremental import Db, query
-from lateen.mesh.destination_rules import EffectiveRule, destination_rule, policy_of
+from lateen.mesh.destination_rules import EffectiveRule, policy_of, rule_of
 from lateen.mesh.model import Labels, Port, Protocol, Resolution, Service, label_pairs
 from lateen.mesh.view import View
-from lateen.plan.clients import Client, is_all_meshed
+from lateen.plan.clients import Caller, Client, is_all_meshed
 from lateen.plan.cluster import (
     Choice,
     Cluster,
@@ -73,31 +73,17 @@ def cluster_ports(service: Service) -> tuple[Port, ...]:
     return tuple(found.values())
 
 
-@query
-def rule_for(db: Db, client: Client, namespace: str, hostname: str) -> EffectiveRule | None:
-    """The DestinationRule in force for a client and a host of a namespace."""
-    return destination_rule(db, client.namespace, namespace, hostname, client.labels)
-
-
-@query
-def subsets_of(db: Db, client: Client, namespace: str, hostname: str) -> tuple[str, ...]:
-    """Names of the subsets that get clusters."""
-    rule = rule_for(db, client, namespace, hostname)
-    return tuple(subset.name for subset in rule.subsets) if rule else ()
-
-
-@query
-def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
+def outbound_cluster(db: Db, caller: Caller, target: Target) -> Cluster | None:
     """One cluster; None: there is none (no such subset, or nothing to resolve)."""
-    rule = rule_for(db, client, target.service.namespace, target.service.hostname)
+    rule = rule_of(db, caller.rule)
     subset = rule.subset(target.subset) if rule and target.subset else None
     if target.subset and subset is None:
         return None
     policy = policy_of(db, rule, target.port.number, target.subset)
-    discovery = _discovery(client, target, policy)
+    discovery = _discovery(caller, target, policy)
     labels = label_pairs(subset.labels) if subset else ()
-    upstream = upstream_of(target, rule, client, discovery)
-    http = _http(db, client, target, policy, upstream, labels)
+    upstream = upstream_of(target, rule, caller, discovery)
+    http = _http(db, caller, target, policy, upstream, labels)
     tls = Transport() if target.is_sni else transport(db, upstream, policy.tls, http.protocol if _speaks_http(target, http) else None)
     http = _with_server_names(db, http, policy, tls, discovery)
     if policy.outlier_detection is not None and policy.outlier_detection.outlier_detection_http_error_codes:
@@ -116,7 +102,7 @@ def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
         is_locality_weighted=_is_weighted(db, target.service, policy),
         keepalive=keepalive(pool, mesh_keepalive(db)),
         transport=replace(tls, proxy_protocol=_proxy_version(policy)),
-        dns=_dns(db, client, target, discovery, policy),
+        dns=_dns(db, caller, target, discovery, policy),
         service=(target.service.hostname, target.service.namespace, target.service.name),
         origins=frozenset((target.service.origin, *(rule.origins if rule else ()))),
         rule=rule.origins[0] if rule else None,
@@ -124,17 +110,17 @@ def outbound_cluster(db: Db, client: Client, target: Target) -> Cluster | None:
         stat_name=stat_name(db, "outbound_cluster_stat_name", target.service, target.port, target.subset),
     )
     if discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
-        return _with_names(db, found, target, labels, client_mode(db, client, target))
+        return _with_names(db, found, target, labels, client_mode(db, caller, target))
     return found
 
 
-def upstream_of(target: Target, rule: EffectiveRule | None, client: Client, discovery: Discovery) -> Upstream:
+def upstream_of(target: Target, rule: EffectiveRule | None, caller: Caller, discovery: Discovery) -> Upstream:
     """What TLS is chosen for. Sidecars may use `credentialName` only where the rule names its workloads."""
-    has_credentials = client.is_router or bool(rule and rule.selector)
+    has_credentials = caller.is_router or bool(rule and rule.selector)
     return Upstream(target.service, target.port.number, target.subset, discovery is Discovery.ORIGINAL_DST, has_credentials)
 
 
-def _discovery(client: Client, target: Target, policy: TrafficPolicy) -> Discovery:
+def _discovery(caller: Caller, target: Target, policy: TrafficPolicy) -> Discovery:
     match target.service.resolution:
         case Resolution.DNS:
             return Discovery.STRICT_DNS
@@ -142,7 +128,7 @@ def _discovery(client: Client, target: Target, policy: TrafficPolicy) -> Discove
             return Discovery.LOGICAL_DNS
         case Resolution.DYNAMIC_DNS:
             return Discovery.FORWARD
-        case Resolution.HEADLESS | Resolution.NONE if not client.is_router:
+        case Resolution.HEADLESS | Resolution.NONE if not caller.is_router:
             return Discovery.ORIGINAL_DST
         case _:
             chosen = policy.load_balancer
@@ -150,7 +136,7 @@ def _discovery(client: Client, target: Target, policy: TrafficPolicy) -> Discove
             return Discovery.ORIGINAL_DST if is_passthrough and not target.is_sni else Discovery.EDS
 
 
-def _http(db: Db, client: Client, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> Http:
+def _http(db: Db, caller: Caller, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> Http:
     pool = policy.connection_pool
     said = pool.http if pool else None
     port = target.port.protocol
@@ -160,7 +146,7 @@ def _http(db: Db, client: Client, target: Target, policy: TrafficPolicy, upstrea
         protocol = Hypertext.CLIENT
     elif port.is_http2:
         protocol = Hypertext.HTTP2
-    elif port.is_detected and not client.is_router:
+    elif port.is_detected and not caller.is_router:
         protocol = Hypertext.CLIENT
     elif port is Protocol.HTTP and _is_upgraded(db, target, policy, upstream, labels):
         protocol = Hypertext.HTTP2
@@ -211,20 +197,20 @@ def mesh_keepalive(db: Db) -> TcpKeepalive | None:
     return said if isinstance(said, TcpKeepalive) else None
 
 
-def family_of(client: Client) -> Family:
+def family_of(client: Client | Caller) -> Family:
     """The IP versions a client has."""
     if client.has_ipv6:
         return Family.ALL if client.has_ipv4 else Family.V6_ONLY
     return Family.V4_ONLY
 
 
-def _dns(db: Db, client: Client, target: Target, discovery: Discovery, policy: TrafficPolicy) -> Dns | None:
+def _dns(db: Db, caller: Caller, target: Target, discovery: Discovery, policy: TrafficPolicy) -> Dns | None:
     if discovery is Discovery.FORWARD:
         is_insecure = policy.tls is not None and bool(policy.tls.insecure_skip_verify or policy.tls.sni or policy.tls.subject_alt_names)
-        return Dns(family_of(client), cache=f"{target.service.hostname}_dfp_dns_cache", is_insecure=is_insecure)
+        return Dns(family_of(caller), cache=f"{target.service.hostname}_dfp_dns_cache", is_insecure=is_insecure)
     if discovery in (Discovery.STRICT_DNS, Discovery.LOGICAL_DNS):
         refresh = store.mesh_field(db, "dns_refresh_rate")
-        return Dns(family_of(client), float(refresh) if isinstance(refresh, float) and refresh > 0 else 60.0)
+        return Dns(family_of(caller), float(refresh) if isinstance(refresh, float) and refresh > 0 else 60.0)
     return None
 
 
@@ -243,11 +229,9 @@ def _with_names(db: Db, cluster: Cluster, target: Target, labels: Labels, mode: 
     return replace(cluster, assignment=found)
 
 
-@query
-def client_mode(db: Db, client: Client, target: Target) -> ClientMode:
+def client_mode(db: Db, caller: Caller, target: Target) -> ClientMode:
     """What the client's policy says of mesh TLS to endpoints."""
-    rule = rule_for(db, client, target.service.namespace, target.service.hostname)
-    tls = policy_of(db, rule, target.port.number, target.subset).tls
+    tls = policy_of(db, rule_of(db, caller.rule), target.port.number, target.subset).tls
     if tls is None:
         return ClientMode.AUTO
     if tls.mode is ClientTlsMode.ISTIO_MUTUAL:
@@ -288,10 +272,9 @@ def _is_weighted(db: Db, service: Service, policy: TrafficPolicy) -> bool:
     return bool(setting.distribute) or (_has_failover(db, service, policy) and bool(setting.failover or setting.failover_priority))
 
 
-def placement_of(db: Db, view: View, client: Client, target: Target) -> Placement | None:
+def placement_of(db: Db, view: View, caller: Caller, target: Target) -> Placement | None:
     """How the client's place counts for a cluster; None: it does not, so that clients anywhere share its load assignment."""
-    rule = rule_for(db, client, target.service.namespace, target.service.hostname)
-    policy = policy_of(db, rule, target.port.number, target.subset)
+    policy = policy_of(db, rule_of(db, caller.rule), target.port.number, target.subset)
     setting = locality_setting(db, target.service, policy)
     has_failover = _has_failover(db, target.service, policy)
     if setting is None or not (setting.distribute or has_failover):
@@ -301,10 +284,10 @@ def placement_of(db: Db, view: View, client: Client, target: Target) -> Placemen
     return Placement(setting, view.locality, labels, has_failover)
 
 
-def assignment_key(db: Db, view: View, client: Client, target: Target) -> AssignmentKey:
+def assignment_key(db: Db, view: View, caller: Caller, target: Target) -> AssignmentKey:
     """What the load assignment of a cluster depends on for a view."""
     service = target.service
-    rule = rule_for(db, client, service.namespace, service.hostname)
+    rule = rule_of(db, caller.rule)
     subset = rule.subset(target.subset) if rule and target.subset else None
     return AssignmentKey(
         cluster=target.name,
@@ -312,9 +295,9 @@ def assignment_key(db: Db, view: View, client: Client, target: Target) -> Assign
         hostname=service.hostname,
         port_name=target.port.name,
         subset=label_pairs(subset.labels) if subset else (),
-        mode=client_mode(db, client, target),
+        mode=client_mode(db, caller, target),
         node=view.node_name if service.is_node_local else None,
-        placement=placement_of(db, view, client, target),
+        placement=placement_of(db, view, caller, target),
     )
 
 

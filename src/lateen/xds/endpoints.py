@@ -35,7 +35,6 @@ def _resource(db: Db, key: AssignmentKey) -> Resource:
     return Resource(ResourceType.ENDPOINT, key.cluster, body, _origins(db, key.namespace, key.hostname))
 
 
-@query
 def _origins(db: Db, namespace: str, hostname: str) -> frozenset[ObjectRef]:
     one = service(db, namespace, hostname)
     return frozenset((one.origin,)) if one else frozenset()
