@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
@@ -232,8 +232,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Source: asyncio.DatagramProtocol."""
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # asyncio's own is no subclass of it in Python 3.11
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         """Source: asyncio.DatagramProtocol."""
