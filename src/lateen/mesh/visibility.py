@@ -16,7 +16,7 @@ from lateen.incremental import Db, index, query
 from lateen.mesh.hosts import is_within
 from lateen.mesh.model import Port, Protocol, Registry, Service
 from lateen.mesh.protocols import declared_protocol
-from lateen.mesh.services import all_services
+from lateen.mesh.services import all_services, services_by_host
 from lateen.mesh.sidecars import sidecar_at, sidecar_name
 from lateen.mesh.view import View
 
@@ -169,15 +169,22 @@ def _add(found: dict[str, Service], service: Service) -> None:
 
 @query
 def scoped_services(db: Db, eyes: Scope) -> tuple[Service, ...]:
-    """One service for each hostname seen in a scope, in order of the listeners. With a Sidecar also what imported VirtualServices send to, with those ports."""
+    """One service for each hostname seen in a scope, in order of the listeners; also what imported VirtualServices send to, with those ports, where that
+    can be anything new: with a Sidecar, or where the namespace has services that are not even exported to itself."""
     found: dict[str, Service] = {}
     for listener in scoped_listeners(db, eyes):
         for service in listener.services:
             _add(found, service)
-        if eyes.sidecar is not None:
+        if eyes.sidecar is not None or (not eyes.is_router and _hidden_at_home(db, eyes.namespace)):
             for service in _destinations(db, eyes, listener):
                 _add(found, service)
     return tuple(found.values())
+
+
+@query
+def _hidden_at_home(db: Db, namespace: str) -> bool:
+    """Whether a service of the namespace is not exported to it (exportTo `~`): only VirtualServices can lead there."""
+    return any(service.namespace == namespace and not service.export_to & {"*", namespace} for service in all_services(db))
 
 
 def _destinations(db: Db, eyes: Scope, listener: EgressListener) -> list[Service]:
@@ -186,8 +193,9 @@ def _destinations(db: Db, eyes: Scope, listener: EgressListener) -> list[Service
 
     found = []
     for host, ports in imported_destinations(db, eyes.namespace, listener.hosts):
-        candidates = [service for service in exported_services(db, eyes.namespace) if service.hostname == host]
-        own = [service for service in candidates if service.namespace == eyes.namespace]
+        known = services_by_host.at(db, host) or ()
+        own = [service for service in known if service.namespace == eyes.namespace]
+        candidates = [service for service in known if service.export_to & {"*", eyes.namespace}]
         for service in (own or sorted(candidates, key=lambda one: one.namespace))[:1]:
             if listener.port is not None and _needs_port(listener.port):
                 kept = _with_port(service, listener.port.number)
