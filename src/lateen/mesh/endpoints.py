@@ -38,7 +38,7 @@ def endpoints(db: Db, namespace: str, hostname: str) -> tuple[Endpoint, ...]:
 
 @query
 def _origins(db: Db, namespace: str, hostname: str) -> tuple[ObjectRef, ...]:
-    """What declares the host. A service exported to nobody has no endpoints for anybody, not even where a route still leads to it. Source: Istio, exportTo `~`."""
+    """What declares the host. A service exported to nobody has no endpoints, not even where a route still leads to it. Source: Istio, exportTo `~`."""
     return tuple(one.origin for one in services_by_host.at(db, hostname) or () if one.namespace == namespace and one.export_to != NOBODY)
 
 
