@@ -1,4 +1,7 @@
-"""Packet rules by iptables-restore and ip6tables-restore: for machines where nftables by netlink is refused. Called by `node.redirect`, in a thread inside the namespace."""
+"""Packet rules by iptables-restore and ip6tables-restore, for machines where nftables by netlink is refused.
+
+Called by `node.redirect`, in a thread inside the namespace.
+"""
 
 import os
 import subprocess
