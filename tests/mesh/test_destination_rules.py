@@ -57,7 +57,9 @@ def test_an_exported_rule_hides_less_specific_ones_even_from_clients_it_is_not_f
 
 def test_rules_of_one_host_merge_oldest_first(mesh):
     old = rule("zz", "bb", HOST, "subsets: [{name: v1, labels: {from: old}}]", "2024-01-01T00:00:00Z")
-    new = rule("aa", "bb", HOST, "trafficPolicy: {loadBalancer: {simple: RANDOM}}\n  subsets: [{name: v1, labels: {from: new}}, {name: v2}]", "2024-02-01T00:00:00Z")
+    new = rule(
+        "aa", "bb", HOST, "trafficPolicy: {loadBalancer: {simple: RANDOM}}\n  subsets: [{name: v1, labels: {from: new}}, {name: v2}]", "2024-02-01T00:00:00Z"
+    )
     found = destination_rule(mesh(old + new), "aa", "bb", HOST)
     assert found is not None and [ref.name for ref in found.origins] == ["zz", "aa"]
     assert [(subset.name, dict(subset.labels)) for subset in found.subsets] == [("v1", {"from": "old"}), ("v2", {})]

@@ -242,11 +242,6 @@ def subset_names(rule: EffectiveRule | None) -> tuple[str, ...]:
     return tuple(subset.name for subset in rule.subsets) if rule else ()
 
 
-def traffic_policy(db: Db, client_namespace: str, service_namespace: str, hostname: str, port: int, subset: str = "") -> TrafficPolicy:
-    """The policy in force for a port and subset (empty: none) of a host, for a client whose labels no DestinationRule selects."""
-    return policy_of(db, destination_rule(db, client_namespace, service_namespace, hostname), port, subset)
-
-
 def policy_of(db: Db, rule: EffectiveRule | None, port: int, subset: str) -> TrafficPolicy:
     """A rule's policy for a port and subset, merged: mesh baseline, rule, rule's port, subset, subset's port. A port's settings replace the policy
     of its level whole; the others are taken field by field. Source: Istio, DestinationRule precedence."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lateen.base.names import ObjectRef
 from lateen.config import store
 from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadEntrySpec
 from lateen.incremental import Db, index, query
@@ -71,8 +70,3 @@ def entries_selected(db: Db, namespace: str, selector: Labels) -> tuple[str, ...
     """Names of the WorkloadEntries of a namespace that a selector selects, sorted; an empty selector selects none."""
     sets = [frozenset(_entries_by_label.at(db, pair, namespace) or ()) for pair in selector]
     return tuple(sorted(frozenset.intersection(*sets))) if sets else ()
-
-
-def entry_ref(facts: EntryFacts) -> ObjectRef:
-    """The object an entry is of."""
-    return ObjectRef("WorkloadEntry", facts.namespace, facts.name)

@@ -85,9 +85,9 @@ def outbound_cluster(db: Db, caller: Caller, target: Target) -> Cluster | None:
     upstream = upstream_of(target, rule, caller, discovery)
     http = _http(db, caller, target, policy, upstream, labels)
     tls = Transport() if target.is_sni else transport(db, upstream, policy.tls, http.protocol if _speaks_http(target, http) else None)
-    http = _with_server_names(db, http, policy, tls, discovery)
-    if policy.outlier_detection is not None and policy.outlier_detection.outlier_detection_http_error_codes:
+    if policy.outlier_detection is not None:
         http = replace(http, error_codes=policy.outlier_detection.outlier_detection_http_error_codes)
+    http = _with_server_names(db, http, policy, tls, discovery)
     mesh_s = store.mesh_field(db, "connect_timeout")
     pool = policy.connection_pool
     found = Cluster(
@@ -121,19 +121,20 @@ def upstream_of(target: Target, rule: EffectiveRule | None, caller: Caller, disc
 
 
 def _discovery(caller: Caller, target: Target, policy: TrafficPolicy) -> Discovery:
+    """How endpoints are found. PASSTHROUGH leaves the choice to the client, whatever the service says."""
+    chosen = policy.load_balancer
+    is_passthrough = chosen is not None and chosen.simple is SimpleLb.PASSTHROUGH and chosen.consistent_hash is None and not target.is_sni
     match target.service.resolution:
-        case Resolution.DNS:
-            return Discovery.STRICT_DNS
-        case Resolution.DNS_ROUND_ROBIN:
-            return Discovery.LOGICAL_DNS
         case Resolution.DYNAMIC_DNS:
             return Discovery.FORWARD
+        case Resolution.DNS if not is_passthrough:
+            return Discovery.STRICT_DNS
+        case Resolution.DNS_ROUND_ROBIN if not is_passthrough:
+            return Discovery.LOGICAL_DNS
         case Resolution.HEADLESS | Resolution.NONE if not caller.is_router:
             return Discovery.ORIGINAL_DST
         case _:
-            chosen = policy.load_balancer
-            is_passthrough = chosen is not None and chosen.simple is SimpleLb.PASSTHROUGH and chosen.consistent_hash is None
-            return Discovery.ORIGINAL_DST if is_passthrough and not target.is_sni else Discovery.EDS
+            return Discovery.ORIGINAL_DST if is_passthrough else Discovery.EDS
 
 
 def _http(db: Db, caller: Caller, target: Target, policy: TrafficPolicy, upstream: Upstream, labels: Labels) -> Http:
@@ -309,9 +310,7 @@ def fixed_clusters(db: Db, client: Client, has_forward: bool) -> tuple[Cluster, 
     found = [Cluster(BLACK_HOLE, Discovery.STATIC, timeout_s, balancer=Simple(Choice.ROUND_ROBIN))]
     if not client.is_router:
         http = Http(Hypertext.CLIENT, idle_timeout_s=PASSTHROUGH_IDLE_S)
-        found.append(
-            Cluster(PASSTHROUGH, Discovery.ORIGINAL_DST, timeout_s, http, Simple(Choice.PROVIDED), keepalive=keepalive(None, mesh_keepalive(db)))
-        )
+        found.append(Cluster(PASSTHROUGH, Discovery.ORIGINAL_DST, timeout_s, http, Simple(Choice.PROVIDED), keepalive=keepalive(None, mesh_keepalive(db))))
         if has_forward:
             dns = Dns(family_of(client), cache="allow_any_dfp_dns_cache", max_hosts=1024, is_insecure=True)
             found.append(Cluster(ANY_NAME, Discovery.FORWARD, timeout_s, http, Simple(Choice.PROVIDED), dns=dns))
