@@ -57,3 +57,16 @@ def test_late_is_said_once_and_completes():
     assert (report.live, report.of, report.is_final) == (0, 1, False)
     assert ledger.late(100) == ()
     assert ledger.settled(1, 5, 100)[0].is_final
+
+
+def test_the_same_revision_published_again_forgets_nothing():
+    ledger = Ledger()
+    ledger.begin(5, [CHANGE])
+    ledger.concerns(5, 1)
+    ledger.seal(5, 10.0)
+    ledger.begin(5, [])
+    assert ledger.seal(5, 10.0) == ()
+    (report,) = ledger.settled(1, 5, 10.1)
+    assert (report.changes, report.live, report.of) == ((CHANGE,), 1, 1)
+    ledger.begin(5, [])
+    assert ledger.seal(5, 10.2) == ()

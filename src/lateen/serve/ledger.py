@@ -63,8 +63,14 @@ class Ledger:
         self._open: dict[int, _Entry] = {}
 
     def begin(self, revision: int, changes: Iterable[Change]) -> None:
-        """A publication is about to be sent."""
-        entry = _Entry(revision, tuple(changes))
+        """A publication is about to be sent. One of a revision that is open already adds to it: nothing that proxies still owe is forgotten."""
+        changes = tuple(changes)
+        if (standing := self._open.get(revision)) is not None:
+            standing.changes = (*standing.changes, *changes)
+            return
+        if revision in self._entries and not changes:
+            return
+        entry = _Entry(revision, changes)
         self._entries[revision] = self._open[revision] = entry
         while len(self._entries) > KEPT:
             old, _ = self._entries.popitem(last=False)
