@@ -19,11 +19,12 @@ import grpc
 import grpc.aio
 import structlog
 
-from lateen.base.errors import LateenError
+from lateen.base.errors import EnvoyMissing, LateenError
 from lateen.base.paths import MeshPaths
 from lateen.base.spiffe import DEFAULT_TRUST_DOMAIN, SpiffeId
 from lateen.config.defaults import LOCAL
 from lateen.config.kinds.istio.mesh_config import MeshConfig
+from lateen.control.attribution import Attribution
 from lateen.control.citadel import Citadel
 from lateen.control.events import Events
 from lateen.control.galley import Galley
@@ -31,8 +32,10 @@ from lateen.control.interface import Interface
 from lateen.control.node_api import NodeApi
 from lateen.control.pilot import Pilot
 from lateen.identity.store import load_or_create
+from lateen.insight.scratch import Scratch
 from lateen.serve.door import SERVER_OPTIONS, Context, peer_identity
 from lateen.sources.files import FileSource
+from lateen.wire.binary import envoy_path
 
 READY_CHECK_S = 0.1
 """How often readiness is looked at until it is there."""
@@ -100,7 +103,12 @@ class _Control:
         server = await self._serve_locally()
         tcp = await self._serve_tcp() if self.options.listen else None
         async with asyncio.TaskGroup() as tasks:
-            background = [tasks.create_task(work) for work in (self.pilot.run(), self.galley.run(), self.pilot.door.tick(), self._announce())]
+            works = [self.pilot.run(), self.galley.run(), self.pilot.door.tick(), self._announce()]
+            try:
+                works.append(Attribution(self.pilot, Scratch(envoy_path())).run())
+            except EnvoyMissing as error:
+                self.log.warning("refusals of proxies cannot be looked into", reason=str(error))
+            background = [tasks.create_task(work) for work in works]
             self.pilot.need()
             await self.stopping.wait()
             for each in (server, tcp):

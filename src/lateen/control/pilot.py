@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -25,12 +26,13 @@ from lateen.control.events import Events
 from lateen.identity.ca import DEFAULT_TTL_S
 from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
-from lateen.serve.catalog import Catalog
+from lateen.serve.catalog import Catalog, Resources
 from lateen.serve.door import Connection, Door, Listeners
 from lateen.serve.ledger import Change, Ledger, Report
 from lateen.serve.session import Rejected
 from lateen.sources.facts import Facts
 from lateen.sources.overlay import Overlay
+from lateen.xds.resources import resource
 
 FILES, PODS, MADE_UP = "files", "pods", "made up"
 """Layers, the first wins: what users wrote, what the node reports, what is made up for both."""
@@ -38,19 +40,21 @@ GAP_S = 0.01
 """Changes that come so soon after a publication are taken together."""
 SLICE_S = 0.005
 """Computing gives the loop back after so long."""
+MOST_CANDIDATES = 50
+"""Objects tried for one resource that Envoy refuses."""
 
 
 class Pilot:
     """The engine, the catalog, the door and the loop between them."""
 
-    def __init__(self, events: Events, mesh_defaults: MeshConfig = MeshConfig()) -> None:
+    def __init__(self, events: Events, mesh_defaults: MeshConfig = MeshConfig(), resources: Resources = resource) -> None:
         self.db = Db()
         self._mesh_defaults = mesh_defaults
         self.events = events
         self.overlay = Overlay(FILES, PODS, MADE_UP)
         self.facts = Facts()
         self.ledger = Ledger()
-        self.catalog = Catalog(self.db)
+        self.catalog = Catalog(self.db, resources=resources)
         self.door = Door(self.catalog, self.ledger, Listeners(self.need, self._reported, self._rejected, self._connected))
         self.is_loaded = False
         """What was there at the start is published."""
@@ -58,6 +62,9 @@ class Pilot:
         """Set, and replaced, at each publication."""
         self.on_published: list[Callable[[], None]] = []
         """Told after each publication has been sent."""
+        self.on_rejected: list[Callable[[Connection, Rejected], None]] = []
+        self._history: OrderedDict[ObjectRef, Object | None] = OrderedDict()
+        """Objects by their last change, the latest last: what was in force before it."""
         self._config_findings: tuple[Finding, ...] = ()
         self._wake = asyncio.Event()
         self._changes: dict[ObjectRef, Change] = {}
@@ -80,6 +87,21 @@ class Pilot:
             self.overlay.replace(layer, upserts)
         else:
             self.overlay.change(layer, upserts, removed)
+        self.need()
+
+    def before(self, ref: ObjectRef) -> Object | None:
+        """What was in force before an object's last change; None: nothing."""
+        return self._history.get(ref)
+
+    def candidates(self, origins: Iterable[ObjectRef]) -> tuple[ObjectRef, ...]:
+        """Objects to blame for a resource of these origins, the latest change first; pods and the like are not the user's configuration."""
+        known = frozenset(origins)
+        found = [ref for ref in reversed(self._history) if (not known or ref in known) and ref in self.overlay.layer(FILES)]
+        return tuple(found[:MOST_CANDIDATES])
+
+    def quarantine(self, ref: ObjectRef, reason: str) -> None:
+        """Envoy refuses what comes of an object: its earlier form is in force until another one is written."""
+        self.facts.quarantine(self.overlay, ref, self.before(ref), reason)
         self.need()
 
     def need(self) -> None:
@@ -127,7 +149,10 @@ class Pilot:
             store.OBJECTS.set(self.db, ref_of(item), item)
         for ref in effect.removed:
             store.OBJECTS.remove(self.db, ref)
-        touched = {ref_of(item) for item in effect.upserts} | set(effect.removed)
+        touched = set(effect.before)
+        for ref, before in effect.before.items():
+            self._history.pop(ref, None)
+            self._history[ref] = before
         config_map = ObjectRef(ConfigMap.__name__, ROOT_NAMESPACE, MESH_CONFIG_MAP)
         if config_map in touched or not self.is_loaded:
             found = self.overlay.in_force.get(config_map)
@@ -166,6 +191,8 @@ class Pilot:
         names = [name for name, _ in rejected.resources]
         self._log.error("a proxy refuses a response", proxy=proxy, type=rejected.type_url, resources=names[:20], message=rejected.message)
         self.events.emit({"event": "rejected", "proxy": proxy, "object": "", "message": rejected.message, "resources": names})
+        for listener in self.on_rejected:
+            listener(connection, rejected)
 
     def _connected(self, connection: Connection, is_connected: bool) -> None:
         self.events.emit({"event": "proxy", "proxy": connection.introduction.proxy.id, "connected": is_connected})

@@ -94,6 +94,11 @@ class Catalog:
         return shelf.snapshots if shelf else None
 
     @property
+    def resource_query(self) -> Resources:
+        """The query of one resource: view, type, name."""
+        return self._resources
+
+    @property
     def views(self) -> tuple[View, ...]:
         """All views in use."""
         return tuple(self._shelves)

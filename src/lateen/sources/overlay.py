@@ -3,7 +3,7 @@
 Called by `control`: files before what runs (pods of the node) before what is made up for them (gateway pods). Without I/O.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lateen.base.names import ObjectRef
@@ -17,6 +17,8 @@ class Effect:
 
     upserts: tuple[Object, ...]
     removed: tuple[ObjectRef, ...]
+    before: Mapping[ObjectRef, Object | None]
+    """What was in force instead, for each of them."""
 
     @property
     def is_empty(self) -> bool:
@@ -88,14 +90,17 @@ class Overlay:
         """What is different in force now."""
         upserts: list[Object] = []
         removed: list[ObjectRef] = []
+        earlier: dict[ObjectRef, Object | None] = {}
         for ref in sorted(self._stirred):
             form = self._kept[ref] if ref in self._kept else self.written(ref)
             before = self._in_force.get(ref)
             if form is None and before is not None:
                 del self._in_force[ref]
                 removed.append(ref)
+                earlier[ref] = before
             elif form is not None and form is not before and form != before:
                 self._in_force[ref] = form
                 upserts.append(form)
+                earlier[ref] = before
         self._stirred.clear()
-        return Effect(tuple(upserts), tuple(removed))
+        return Effect(tuple(upserts), tuple(removed), earlier)

@@ -93,9 +93,7 @@ def any_bytes(type_url: str, body: bytes) -> bytes:
 def resource_fragment(name: str, version: str, type_url: str, body: bytes) -> bytes:
     """The repeated field `resources` for one resource: encoded once, joined into every response that carries it."""
     resource = (
-        _delimited(_RESOURCE_VERSION, version.encode())
-        + _delimited(_RESOURCE_ANY, any_bytes(type_url, body))
-        + _delimited(_RESOURCE_NAME, name.encode())
+        _delimited(_RESOURCE_VERSION, version.encode()) + _delimited(_RESOURCE_ANY, any_bytes(type_url, body)) + _delimited(_RESOURCE_NAME, name.encode())
     )
     return _delimited(_RESOURCES, resource)
 

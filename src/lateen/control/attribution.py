@@ -1,0 +1,116 @@
+"""Who is to blame when a proxy refuses a response: a scratch Envoy decides, and the object behind it is quarantined.
+
+A refusal is an untrusted claim. Reproduced by the scratch Envoy, the objects that the resource comes from are tried one by one in their earlier
+form, the latest change first, until Envoy takes the result: that object's last good form stays in force, and a finding says why. Not reproduced:
+only that proxy is marked. Called by `control.daemon`; pilot tells of refusals.
+"""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import structlog
+
+from lateen.base.names import ObjectRef
+from lateen.config import store
+from lateen.control.pilot import Pilot
+from lateen.incremental import Db
+from lateen.insight.scratch import Scratch, ScratchFailed, Suspect
+from lateen.mesh.view import View
+from lateen.serve.catalog import TYPE_OF
+from lateen.serve.door import Connection
+from lateen.serve.session import Rejected
+from lateen.wire.delta import decode_response
+from lateen.xds.resources import ResourceType
+
+LONGEST_QUEUE = 64
+"""Refusals that wait to be looked into; more are dropped: the same resource comes again from other proxies."""
+REMEMBERED = 1024
+"""Verdicts kept, so that a thousand proxies that refuse one resource cost one question."""
+MOST_SUSPECTS = 2000
+"""Resources of one response that are looked into."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One refusal with the bytes it was about."""
+
+    proxy: str
+    view: View
+    message: str
+    suspects: tuple[Suspect, ...]
+    versions: tuple[str, ...]
+
+
+class Attribution:
+    """Looks into refusals, one after the other."""
+
+    def __init__(self, pilot: Pilot, scratch: Scratch) -> None:
+        self._pilot, self._scratch = pilot, scratch
+        self._queue: asyncio.Queue[Case] = asyncio.Queue(LONGEST_QUEUE)
+        self._verdicts: OrderedDict[tuple[str, str, str], str | None] = OrderedDict()
+        self._log = structlog.get_logger("control.attribution")
+        pilot.on_rejected.append(self.claim)
+
+    def claim(self, connection: Connection, rejected: Rejected) -> None:
+        """A proxy refuses a response."""
+        view = connection.view
+        snapshot = (self._pilot.catalog.snapshots(view) or {}).get(rejected.type_url) if view is not None else None
+        if view is None or snapshot is None:
+            return
+        entries = [snapshot.entries[name] for name, version in rejected.resources if snapshot.version(name) == version]
+        named = [entry for entry in entries if entry.name in rejected.message] or entries
+        suspects = tuple(Suspect(rejected.type_url, entry.name, decode_response(entry.fragment).resources[0].body) for entry in named[:MOST_SUSPECTS])
+        if suspects and not self._queue.full():
+            self._queue.put_nowait(Case(connection.introduction.proxy.id, view, rejected.message, suspects, tuple(entry.version for entry in named)))
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            case = await self._queue.get()
+            try:
+                await self._look_into(case)
+            except (ScratchFailed, OSError) as error:
+                self._log.error("a refusal could not be looked into", proxy=case.proxy, error=str(error))
+
+    async def _look_into(self, case: Case) -> None:
+        known = {suspect: (suspect.type_url, suspect.name, version) for suspect, version in zip(case.suspects, case.versions, strict=False)}
+        fresh = [suspect for suspect, key in known.items() if key not in self._verdicts]
+        culprits = await self._scratch.culprits(fresh) if fresh else {}
+        for suspect in fresh:
+            self._verdicts[known[suspect]] = culprits.get(suspect)
+        while len(self._verdicts) > REMEMBERED:
+            self._verdicts.popitem(last=False)
+        if not culprits:
+            if not any(self._verdicts.get(key) for key in known.values()):
+                self._log.warning("a refusal was not reproduced: only this proxy is marked", proxy=case.proxy, message=case.message)
+            return
+        for suspect, reason in culprits.items():
+            await self._blame(case, suspect, reason)
+
+    async def _blame(self, case: Case, suspect: Suspect, reason: str) -> None:
+        pilot = self._pilot
+        type_ = TYPE_OF[suspect.type_url]
+        snapshot = (pilot.catalog.snapshots(case.view) or {}).get(suspect.type_url)
+        entry = snapshot.entries.get(suspect.name) if snapshot is not None else None
+        candidates = pilot.candidates(entry.origins if entry is not None else ())
+        db = pilot.db.from_scratch()
+        for ref in candidates:
+            body = await asyncio.to_thread(_without, db, pilot, ref, (case.view, type_, suspect.name))
+            if body is None or await self._scratch.refusal([Suspect(suspect.type_url, suspect.name, body)]) is None:
+                self._log.error("an object is quarantined", object=str(ref), resource=suspect.name, reason=reason)
+                pilot.quarantine(ref, f"{suspect.name}: {reason}")
+                return
+        looked_at = [str(ref) for ref in candidates]
+        self._log.error("Envoy refuses a resource, and no object alone is to blame", resource=suspect.name, reason=reason, looked_at=looked_at)
+
+
+def _without(db: Db, pilot: Pilot, ref: ObjectRef, args: tuple[View, ResourceType, str]) -> bytes | None:
+    """The resource's bytes if the object still had its earlier form; None: it would not be there."""
+    now, before = store.OBJECTS.at(db, ref), pilot.before(ref)
+    try:
+        store.OBJECTS.remove(db, ref) if before is None else store.OBJECTS.set(db, ref, before)
+        node = db.read(pilot.catalog.resource_query, args)
+        return node.value.body if node.value is not None else None
+    finally:
+        store.OBJECTS.remove(db, ref) if now is None else store.OBJECTS.set(db, ref, now)
