@@ -165,3 +165,32 @@ class Watcher:
                     await asyncio.wait_for(self.news.wait(), 0.2)
                 except TimeoutError:
                     pass
+
+
+def bootstrap(socket: Path, folder: Path) -> dict:
+    """A gateway's Envoy, fed over a unix socket."""
+    return {
+        "node": {"id": "router~127.0.0.1~edge-1.shop~shop.svc.cluster.local", "cluster": "edge", "metadata": {"NAMESPACE": "shop", "SERVICE_ACCOUNT": "edge", "LABELS": {"istio": "edge"}}},
+        "admin": {"address": {"pipe": {"path": str(folder / "admin")}}},
+        "dynamic_resources": {
+            "ads_config": {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]},
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {
+            "clusters": [
+                {
+                    "name": "xds",
+                    "type": "STATIC",
+                    "connect_timeout": "1s",
+                    "typed_extension_protocol_options": {
+                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                            "explicit_http_config": {"http2_protocol_options": {}},
+                        }
+                    },
+                    "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(socket)}}}}]}]},
+                }
+            ]
+        },
+    }

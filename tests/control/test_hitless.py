@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import Control, free_port
+from harness import Control, bootstrap, free_port
 
 from lateen.base.secrets import Secret
 from lateen.node.certificates import Bundle, write_bundle
@@ -128,32 +128,7 @@ def mesh(tmp_path):
         route=route(v1=50, v2=50),
     )
     control.start()
-    bootstrap = {
-        "node": {"id": "router~127.0.0.1~edge-1.shop~shop.svc.cluster.local", "cluster": "edge", "metadata": {"NAMESPACE": "shop", "SERVICE_ACCOUNT": "edge", "LABELS": {"istio": "edge"}}},
-        "admin": {"address": {"pipe": {"path": str(tmp_path / "admin")}}},
-        "dynamic_resources": {
-            "ads_config": {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]},
-            "cds_config": {"ads": {}, "resource_api_version": "V3"},
-            "lds_config": {"ads": {}, "resource_api_version": "V3"},
-        },
-        "static_resources": {
-            "clusters": [
-                {
-                    "name": "xds",
-                    "type": "STATIC",
-                    "connect_timeout": "1s",
-                    "typed_extension_protocol_options": {
-                        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                            "explicit_http_config": {"http2_protocol_options": {}},
-                        }
-                    },
-                    "load_assignment": {"cluster_name": "xds", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(control.socket)}}}}]}]},
-                }
-            ]
-        },
-    }
-    (tmp_path / "envoy.json").write_text(json.dumps(bootstrap))
+    (tmp_path / "envoy.json").write_text(json.dumps(bootstrap(control.socket, tmp_path)))
     control.credentials("shop/edge")
     files = (control.home / "shop-edge" / name for name in ("cert-chain.pem", "key.pem", "root-cert.pem"))
     chain, key, root = (file.read_bytes() for file in files)
