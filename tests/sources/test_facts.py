@@ -6,6 +6,7 @@ import pytest
 
 from lateen.config.decode import decode
 from lateen.sources.facts import HOLD_S, Facts
+from lateen.sources.journal import Journal
 from lateen.sources.overlay import Overlay
 
 
@@ -118,3 +119,28 @@ def test_a_quarantine_keeps_the_last_good_form_until_another_is_written():
     assert world.save(rule("v1", "v2")) == ["d"]
     assert world.save(route("v2")) == ["r"]
     assert world.facts.quarantined == {}
+
+
+def test_a_quarantine_outlives_the_process(tmp_path):
+    journal = Journal(tmp_path / "state" / "facts.json")
+    assert journal.read() == ()
+    world = World(service(), rule("v1"), route("v1"))
+    ref = next(ref for ref in world.overlay.in_force if ref.kind == "VirtualService")
+    good = world.overlay.in_force[ref]
+    world.save(route("v1", "v1"))
+    world.facts.quarantine(world.overlay, ref, good, "bad")
+    journal.write(world.facts.records)
+    fresh = Overlay("files")
+    fresh.change("files", objects(service(), rule("v1"), route("v1", "v1")))
+    facts = Facts()
+    facts.restore(fresh, journal.read())
+    fresh.take()
+    assert fresh.in_force[ref] == good
+    assert facts.records == world.facts.records
+    corrected = Overlay("files")
+    corrected.change("files", objects(service(), rule("v1"), route("v1")))
+    facts = Facts()
+    facts.restore(corrected, journal.read())
+    assert facts.quarantined == {}
+    (tmp_path / "state" / "facts.json").write_text("[{")
+    assert journal.read() == ()

@@ -35,6 +35,7 @@ from lateen.identity.store import load_or_create
 from lateen.insight.scratch import Scratch
 from lateen.serve.door import SERVER_OPTIONS, Context, peer_identity
 from lateen.sources.files import FileSource
+from lateen.sources.journal import Journal
 from lateen.wire.binary import envoy_path
 
 READY_CHECK_S = 0.1
@@ -96,6 +97,7 @@ class _Control:
         paths.run.mkdir(parents=True, exist_ok=True)
         authority = await asyncio.to_thread(load_or_create, paths.ca, DEFAULT_TRUST_DOMAIN, time.time())
         self.citadel = Citadel(authority, self.pilot.certificate_life_s)
+        self.pilot.journal = Journal(paths.state / "facts.json")
         if self.node is not None:
             self.node.restore()
             self.galley.listeners.append(self.node.changed)

@@ -31,6 +31,7 @@ from lateen.serve.door import Connection, Door, Listeners
 from lateen.serve.ledger import Change, Ledger, Report
 from lateen.serve.session import Rejected
 from lateen.sources.facts import Facts
+from lateen.sources.journal import Journal, Record
 from lateen.sources.overlay import Overlay
 from lateen.xds.resources import resource
 
@@ -62,6 +63,9 @@ class Pilot:
         """Set, and replaced, at each publication."""
         self.on_published: list[Callable[[], None]] = []
         """Told after each publication has been sent."""
+        self.journal: Journal | None = None
+        """Where facts outlive the process; None: nowhere."""
+        self._kept: tuple[Record, ...] = ()
         self.on_rejected: list[Callable[[Connection, Rejected], None]] = []
         self._history: OrderedDict[ObjectRef, Object | None] = OrderedDict()
         """Objects by their last change, the latest last: what was in force before it."""
@@ -144,6 +148,9 @@ class Pilot:
         """Brings the inputs up to date; the changes of written objects that had an effect."""
         if self.is_loaded:  # a cold start holds nothing: there is no older form
             self.facts.reconcile(self.overlay, time.monotonic())
+        elif self.journal is not None:
+            self.facts.restore(self.overlay, self.journal.read())
+        self._keep_facts()
         effect = self.overlay.take()
         for item in effect.upserts:
             store.OBJECTS.set(self.db, ref_of(item), item)
@@ -174,6 +181,12 @@ class Pilot:
             return float(Duration.parse(metadata["SECRET_TTL"])) if "SECRET_TTL" in metadata else DEFAULT_TTL_S
         except ValueError:
             return DEFAULT_TTL_S
+
+    def _keep_facts(self) -> None:
+        records = self.facts.records
+        if self.journal is not None and records != self._kept:
+            self._kept = records
+            asyncio.get_running_loop().run_in_executor(None, self.journal.write, records)
 
     def _reported(self, report: Report) -> None:
         if not report.changes:

@@ -18,6 +18,7 @@ from lateen.config.kinds.istio.service_entry import ServiceEntry
 from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.kubernetes.service import Service
 from lateen.config.kinds.objects import Object
+from lateen.sources.journal import Record
 from lateen.sources.overlay import Overlay
 
 HOLD_S = 5.0
@@ -87,6 +88,7 @@ class Facts:
         self.quarantined: dict[ObjectRef, Object | None] = {}
         """Object → the written form that is refused (None: its removal is)."""
         self._reasons: dict[ObjectRef, str] = {}
+        self._last_good: dict[ObjectRef, Object | None] = {}
         self._given_up: dict[ObjectRef, Object | None] = {}
         """Written forms whose hold has expired: they are not held again."""
 
@@ -108,16 +110,29 @@ class Facts:
             found.append(Finding(QUARANTINED, Severity.ERROR, f"Envoy refuses it, its last good form stays in force: {reason}", ref))
         return tuple(found)
 
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The quarantines, for the journal; a refused removal is not kept."""
+        return tuple(
+            Record(ref, refused, self._last_good[ref], self._reasons[ref]) for ref, refused in sorted(self.quarantined.items()) if refused is not None
+        )
+
+    def restore(self, overlay: Overlay, records: Iterable[Record]) -> None:
+        """Takes up the quarantines of an earlier process, as far as the refused form is still what is written."""
+        for one in records:
+            if overlay.written(one.object) == one.refused:
+                self.quarantine(overlay, one.object, one.last_good, one.reason)
+
     def quarantine(self, overlay: Overlay, ref: ObjectRef, last_good: Object | None, reason: str) -> None:
         """A proxy's refusal of the written form was reproduced: `last_good` (None: no object) stays in force until another form is written."""
         self.quarantined[ref] = overlay.written(ref)
-        self._reasons[ref] = reason
+        self._reasons[ref], self._last_good[ref] = reason, last_good
         overlay.keep(ref, last_good)
 
     def reconcile(self, overlay: Overlay, now: float) -> None:
         """Decides about what is stirred and what is held. Cost: O(n) over objects that name or offer targets, if one of them is concerned."""
         for ref in [ref for ref, bad in self.quarantined.items() if overlay.written(ref) != bad]:
-            del self.quarantined[ref], self._reasons[ref]
+            del self.quarantined[ref], self._reasons[ref], self._last_good[ref]
             overlay.let_go(ref)
         concerned = {ref for ref in (*overlay.stirred, *self.holds) if ref.kind in _KINDS and ref not in self.quarantined}
         if not concerned:
