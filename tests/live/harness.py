@@ -1,9 +1,11 @@
 """A mesh of its own for a live test: started as a user would, watched through its terminal output, and gone afterwards."""
 
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyroute2.nftables.main import NFTables
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOKING = ROOT / "samples" / "booking"
@@ -42,6 +45,13 @@ def until(condition, timeout_s: float = 60, what: str = "condition"):
     pytest.fail(f"not within {timeout_s:.0f} s: {what}")
 
 
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Mesh:
     """One mesh under folders of its own. `lines`: what `up` printed so far."""
 
@@ -65,7 +75,8 @@ class Mesh:
 
     def start(self, *paths: Path | str, options: tuple[str, ...] = (), wait: bool = True) -> "Mesh":
         """`lateen up`, until it says it is ready."""
-        argv = [sys.executable, "-m", "lateen", "up", *map(str, paths), "--name", self.name, *options]
+        published = () if "--publish" in options else tuple(part for port in (80, 443, 8080) for part in ("--publish", f"{port}={free_port()}"))
+        argv = [sys.executable, "-m", "lateen", "up", *map(str, paths), "--name", self.name, *published, *options]
         self.lines = []
         self.up_process = subprocess.Popen(
             argv,
@@ -112,6 +123,11 @@ class Mesh:
         assert done.stdout, done.stderr
         return json.loads(done.stdout)
 
+    def is_ready(self) -> bool:
+        """Whether control answers, and says that everything runs."""
+        done = self.lateen("status", "-o", "json")
+        return bool(done.stdout) and json.loads(done.stdout)["ready"]
+
     def ingress(self) -> str:
         """The first ingress URL."""
         return next(item["url"] for item in self.json("status")["ingress"] if not item.get("problem"))
@@ -136,9 +152,13 @@ class Mesh:
         return self.up_process.wait(STOP_TIMEOUT_S)
 
     def remains(self) -> list[str]:
-        """What this mesh has left on the machine: processes, mounts, and everything under its run folder."""
+        """What this mesh has left on the machine: processes, mounts, links, tables, and everything under its run folder."""
         found = [f"process {path.parent.name}: {command}" for path, command in self._processes()]
         found += [f"mount {line.split()[1]}" for line in Path("/proc/mounts").read_text().splitlines() if str(self.home) in line]
+        tag = hashlib.sha256(str(self.run).encode()).hexdigest()[:6]  # in the name of every link and table of this mesh
+        found += [f"link {path.name}" for path in Path("/sys/class/net").iterdir() if tag in path.name]
+        with NFTables() as tables:
+            found += [f"table {name}" for message in tables.get_tables() if tag in (name := message.get_attr("NFTA_TABLE_NAME"))]
         return found + [f"file {path}" for path in ([self.run] if self.run.exists() else [])]
 
     def _processes(self) -> Iterator[tuple[Path, str]]:
@@ -159,13 +179,6 @@ class Mesh:
                 self.up_process.kill()
         self.lateen("down", timeout_s=STOP_TIMEOUT_S)
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def links_and_namespaces() -> set[str]:
-    """Names of all links, named network namespaces and nftables tables on this machine."""
-    links = {f"link {path.name}" for path in Path("/sys/class/net").iterdir()}
-    names = Path("/run/netns")
-    return links | ({f"netns {path.name}" for path in names.iterdir()} if names.exists() else set())
 
 
 class Load:

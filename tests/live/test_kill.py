@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.live.harness import BOOKING, Load, Mesh, copied, links_and_namespaces, until
+from tests.live.harness import BOOKING, Load, Mesh, copied, until
 
 REQUESTS = 3000
 NO_RETRIES = """---
@@ -54,7 +54,7 @@ def test_up_restarts_dead_daemons_and_adopts_pods(booking: Mesh, order: tuple[st
         old = booking.pid(daemon)
         os.kill(old, signal.SIGKILL)
         until(lambda daemon=daemon, old=old: booking.pid(daemon) != old, 20, f"a new {daemon}")
-    until(lambda: booking.json("status")["ready"], 60, "ready again")
+    until(booking.is_ready, 60, "ready again")
     assert booking.pod_pids() == pids
     assert booking.curl("http://booking:8080/book")[0] == 200
 
@@ -84,8 +84,8 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("way", ["ctrl-c", "down", "kill and down"])
 def test_nothing_is_left(mesh: Mesh, way: str) -> None:
-    before = links_and_namespaces()
     mesh.start(BOOKING)
+    assert mesh.remains()
     if way == "ctrl-c":
         assert mesh.stop() == 0
     elif way == "down":
@@ -96,8 +96,8 @@ def test_nothing_is_left(mesh: Mesh, way: str) -> None:
             os.kill(mesh.pid(daemon), signal.SIGKILL)
         time.sleep(0.2)
         assert mesh.lateen("down", timeout_s=120).returncode == 0
-    until(lambda: not mesh.remains(), 10, f"nothing remains: {mesh.remains()}")
-    assert links_and_namespaces() <= before
+    until(lambda: not mesh.remains(), 10, "nothing remains")
+    assert mesh.remains() == []
 
 
 def test_a_name_that_is_up_is_refused(booking: Mesh) -> None:
