@@ -60,7 +60,7 @@ def main() -> int:
     def follow() -> None:
         for line in up.stdout:
             print(line, end="", flush=True)
-            if line.startswith(("ready in", "going on")):
+            if line.startswith(("ready in", "not ready: ")):
                 ready.set()
         ready.set()
 

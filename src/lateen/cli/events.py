@@ -59,7 +59,10 @@ def print_ready(paths: MeshPaths, seconds: float | None) -> None:
         waiting = [
             f"{pod['namespace']}/{pod['name']}: {pod['message'] or pod['phase']}" for pod in pods if pod["ready"].split("/")[0] != pod["ready"].split("/")[1]
         ]
-        click.echo("not ready: " + ("; ".join(waiting) or f"{proxies['synced']}/{proxies['connected']} proxies"), err=True)
-    click.echo(
-        f"\nready in {seconds:.1f} s: {len(pods)} pods, {proxies['connected']} proxies; edits are followed, Ctrl-C stops" if seconds is not None else "going on"
-    )
+        click.echo(
+            "\nnot ready: "
+            + ("; ".join(waiting) or f"{proxies['synced']}/{proxies['connected']} proxies have everything")
+            + "; the rest runs, and edits are followed"
+        )
+    else:
+        click.echo(f"\nready in {seconds:.1f} s: {len(pods)} pods, {proxies['connected']} proxies; edits are followed, Ctrl-C stops")

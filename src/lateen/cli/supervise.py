@@ -26,6 +26,8 @@ RESTART_DELAY_S = 0.1
 """A dead daemon is back within a second; its own start takes the rest."""
 CRASHES, CRASH_WINDOW_S = 5, 20.0
 """So many deaths in such a time: restarting does not help; stop and say why."""
+TROUBLE_TIMEOUT_S = 10.0
+"""After this, `up` says what is not ready if a pod is in trouble of its own making; the rest runs meanwhile."""
 READY_TIMEOUT_S = 120.0
 """After this, `up` says what is not ready and goes on."""
 
@@ -63,7 +65,7 @@ def detached(plan: Plan) -> int:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/")
     for _ in lifecycle.until(time.monotonic() + READY_TIMEOUT_S):
         text = log_path.read_text(errors="replace")
-        if "\nready in " in text or child.poll() is not None:
+        if "\nready in " in text or "\nnot ready: " in text or child.poll() is not None:
             break
     click.echo(log_path.read_text(errors="replace"), nl=False)
     return 0 if child.poll() is None else child.returncode or 1
@@ -80,6 +82,7 @@ class _Up:
         self.plan, self.paths = plan, plan.paths
         self.stopping = asyncio.Event()
         self.failed = ""
+        self.is_told_ready = self.has_trouble = False
         self.began = time.monotonic()
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -88,7 +91,7 @@ class _Up:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._signalled)
         self.tasks = [asyncio.create_task(self._keep(daemon)) for daemon in ("control", "node")]
-        self.tasks.append(asyncio.create_task(self._follow()))
+        self.tasks += [asyncio.create_task(self._follow()), asyncio.create_task(self._remind())]
         await self.stopping.wait()
         for task in self.tasks:
             task.cancel()
@@ -137,19 +140,25 @@ class _Up:
     async def _follow(self) -> None:
         """Prints control's events, through restarts of control."""
         printer = EventPrinter()
-        asked_ready = False
         while True:
             try:
                 async for event in _events(self.paths):
-                    if event["event"] == "ready" and not asked_ready:
-                        asked_ready = True
-                        print_ready(self.paths, time.monotonic() - self.began)
+                    self.has_trouble |= event["event"] == "pod" and bool(event.get("message"))
+                    if event["event"] == "ready" and not self.is_told_ready:
+                        self.is_told_ready = True
+                        await asyncio.to_thread(print_ready, self.paths, time.monotonic() - self.began)
                     printer.show(event)
             except (LateenError, OSError):
                 pass
-            if not asked_ready and time.monotonic() - self.began > READY_TIMEOUT_S:
-                asked_ready = True
-                print_ready(self.paths, None)
+            await asyncio.sleep(RESTART_DELAY_S)
+
+    async def _remind(self) -> None:
+        """Says once what is not ready, when waiting on makes no sense."""
+        while not self.is_told_ready:
+            waited_s = time.monotonic() - self.began
+            if waited_s > READY_TIMEOUT_S or (self.has_trouble and waited_s > TROUBLE_TIMEOUT_S):
+                await asyncio.to_thread(print_ready, self.paths, None)
+                return
             await asyncio.sleep(RESTART_DELAY_S)
 
 

@@ -47,6 +47,7 @@ class NodeApi:
         self.listeners: list[Callable[[], None]] = []
         """Told after each report."""
         self._pilot, self._written, self._record = pilot, written, record
+        self._troubles: dict[str, tuple[str, str]] = {}
         self._wake: set[asyncio.Event] = set()
         self._save: asyncio.TimerHandle | None = None
         self._json: dict[ObjectRef, tuple[Object, Json]] = {}
@@ -116,11 +117,21 @@ class NodeApi:
         self.has_reported = True
         gone = [ObjectRef(Pod.__name__, *name.split("/", 1)) for name in removed if "/" in name]
         self._pilot.submit(PODS, objects, () if is_full else gone, is_full=is_full)
+        self._tell_troubles()
         for listener in self.listeners:
             listener()
         if self._save is None:
             self._save = asyncio.get_running_loop().call_later(SAVE_DELAY_S, self._write)
         return {"ok": True}
+
+    def _tell_troubles(self) -> None:
+        """An event for each pod that has got into other trouble than it was in."""
+        troubles = {key: found for key, pod in self.pods.items() if (found := _trouble(pod)) is not None}
+        for key, (phase, message) in troubles.items():
+            if self._troubles.get(key) != (phase, message):
+                namespace, _, name = key.partition("/")
+                self._pilot.events.emit({"event": "pod", "namespace": namespace, "name": name, "phase": phase, "message": message})
+        self._troubles = troubles
 
     def restore(self) -> None:
         """Takes what ran when the last control process ended, until the node reports."""
@@ -168,3 +179,13 @@ def key_of(item: Object) -> str:
     """`Kind/namespace/name`."""
     ref = ref_of(item)
     return f"{type(item).kind}/{ref.namespace}/{ref.name}"
+
+
+def _trouble(pod: Json) -> tuple[str, str] | None:
+    """Why a container waits, as (reason, message); None: none does, or it only has not been started yet."""
+    status = pod.get("status") or {}
+    for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        if waiting.get("message"):
+            return str(waiting.get("reason") or "Waiting"), str(waiting["message"])
+    return ("Pending", str(status["message"])) if status.get("message") else None
