@@ -10,6 +10,7 @@ import click
 from lateen.base.errors import LateenError, UsageError
 from lateen.base.paths import MeshPaths
 from lateen.cli.options import mesh_paths, name_option, namespace_option, output_option
+from lateen.cli.response_flags import in_words
 from lateen.cli.rpc import Json, NotRunning, call, call_node
 from lateen.cli.tables import print_table, span
 
@@ -84,11 +85,13 @@ def logs_command(target: str, container: str | None, access: bool, envoy: bool, 
         raise LateenError(f"no log yet: {path}")
     with path.open(errors="replace") as log:
         lines = log.readlines()
-        click.echo("".join(lines if tail is None else lines[-tail:] if tail else []), nl=False)
+        shown = in_words if access else str.rstrip
+        for line in lines if tail is None else lines[-tail:] if tail else []:
+            click.echo(shown(line))
         while follow:
-            text = log.read()
+            text = log.readline()
             if text:
-                click.echo(text, nl=False)
+                click.echo(shown(text))
             elif path.exists() and path.stat().st_size < log.tell():
                 log.seek(0)  # it was turned over
             else:
