@@ -193,7 +193,13 @@ def test_outside_clients(tmp_path, authority):
 
 def test_identities():
     assert parse_spiffe("spiffe://cluster.local/ns/default/sa/alice") == ALICE
-    for text in ("", "spiffe://cluster.local/ns/default", "http://cluster.local/ns/a/sa/b", "spiffe://cluster.local/ns/a/sa/b/c", "spiffe://cluster.local/ns/a%2f/sa/b"):
+    for text in (
+        "",
+        "spiffe://cluster.local/ns/default",
+        "http://cluster.local/ns/a/sa/b",
+        "spiffe://cluster.local/ns/a/sa/b/c",
+        "spiffe://cluster.local/ns/a%2f/sa/b",
+    ):
         with pytest.raises(SpiffeError):
             parse_spiffe(text)
 

@@ -17,7 +17,11 @@ pytestmark = [pytest.mark.live]
 if os.geteuid() != 0 and os.environ.get("CI") != "true":
     pytest.skip("needs root: a network namespace", allow_module_level=True)
 
-TABLE = {"entries": {"web.default.svc.cluster.local": ["10.96.0.1"], "api.example.com": ["240.240.0.1"]}, "headless": {}, "aliases": {"out.default.svc.cluster.local": "www.example.com"}}
+TABLE = {
+    "entries": {"web.default.svc.cluster.local": ["10.96.0.1"], "api.example.com": ["240.240.0.1"]},
+    "headless": {},
+    "aliases": {"out.default.svc.cluster.local": "www.example.com"},
+}
 
 
 @pytest.fixture
@@ -103,6 +107,8 @@ async def test_changes_are_answered_at_once_and_outlive_the_process(server, netn
 
 
 def test_this_machine_s_servers(tmp_path):
-    (tmp_path / "resolv.conf").write_text("# x\nnameserver 192.0.2.1\nnameserver junk\noptions a\nnameserver fd00::53\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n")
+    (tmp_path / "resolv.conf").write_text(
+        "# x\nnameserver 192.0.2.1\nnameserver junk\noptions a\nnameserver fd00::53\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n"
+    )
     assert machine_servers(tmp_path / "resolv.conf") == ("192.0.2.1", "fd00::53", "192.0.2.2")
     assert machine_servers(tmp_path / "absent") == ()

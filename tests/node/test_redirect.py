@@ -153,5 +153,3 @@ def test_inbound_rules_are_istio_s():
 def test_a_wrong_annotation_is_named(name, value):
     with pytest.raises(BadCapture, match=f"{name} names no .*{value}"):
         redirect_plan({TRAFFIC + name: value})
-
-

@@ -140,7 +140,9 @@ def test_output_is_bounded(tmp_path):
 
 
 def test_the_bootstrap_says_who_the_proxy_is(kit):
-    pod = kit.pod("reviews-v1-0", locality=Locality("eu", "eu-a"), proxy_type=ProxyType.ROUTER, owner="kubernetes://apis/apps/v1/namespaces/default/deployments/web")
+    pod = kit.pod(
+        "reviews-v1-0", locality=Locality("eu", "eu-a"), proxy_type=ProxyType.ROUTER, owner="kubernetes://apis/apps/v1/namespaces/default/deployments/web"
+    )
     config = bootstrap(pod, BootstrapOptions(has_ipv6=False, runtime={"a.b": 1}))
     node = config["node"]
     assert node["id"] == "router~127.0.0.1~reviews-v1-0.default~default.svc.cluster.local"

@@ -8,6 +8,7 @@ when the disk is full the batch stays in memory and is tried again. Called by `n
 import asyncio
 import hashlib
 import sqlite3
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,9 @@ CREATE TABLE IF NOT EXISTS body (digest BLOB PRIMARY KEY, fragment BLOB NOT NULL
 CREATE TABLE IF NOT EXISTS known (pod TEXT, type TEXT, name TEXT, version TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (pod, type, name)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS known_digest ON known (digest);
 """
+_SWEEP: Final = "DELETE FROM body WHERE NOT EXISTS (SELECT 1 FROM known WHERE known.digest = body.digest)"
+_SWEEP_S: Final = 60.0
+"""Bodies that nobody holds any more stay at most so long: looking for them costs as much as there are bodies."""
 _Key = tuple[str, str, str]
 _log = structlog.get_logger("node.known")
 
@@ -49,6 +53,7 @@ class KnownGood:
         self._waiting: dict[_Key, Known | None] = {}
         self._writing: dict[_Key, Known | None] = {}
         self._wake = asyncio.Event()
+        self._sweep_at = time.monotonic() + _SWEEP_S
         self.is_behind = False
         """Whether the last attempt to write failed."""
 
@@ -66,9 +71,7 @@ class KnownGood:
 
     def known(self, pod: str, type_url: str) -> Mapping[str, Known]:
         """What the proxy has accepted of one type, the changes that wait for the disk included."""
-        rows = self._reader.execute(
-            "SELECT name, version, fragment FROM known JOIN body USING (digest) WHERE pod = ? AND type = ?", (pod, type_url)
-        )
+        rows = self._reader.execute("SELECT name, version, fragment FROM known JOIN body USING (digest) WHERE pod = ? AND type = ?", (pod, type_url))
         found = {name: Known(version, fragment) for name, version, fragment in rows}
         for changes in (self._writing, self._waiting):
             for (owner, kind, name), known in changes.items():
@@ -138,7 +141,9 @@ class KnownGood:
                 digest = hashlib.sha256(known.fragment).digest()
                 connection.execute("INSERT OR IGNORE INTO body VALUES (?, ?)", (digest, known.fragment))
                 connection.execute("INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?)", (pod, kind, name, known.version, digest))
-            connection.execute("DELETE FROM body WHERE NOT EXISTS (SELECT 1 FROM known WHERE known.digest = body.digest)")
+            if time.monotonic() >= self._sweep_at:
+                connection.execute(_SWEEP)
+                self._sweep_at = time.monotonic() + _SWEEP_S
             connection.execute("COMMIT")
         finally:
             connection.close()
@@ -148,7 +153,7 @@ class KnownGood:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM known WHERE pod = ?", (pod,))
-            connection.execute("DELETE FROM body WHERE NOT EXISTS (SELECT 1 FROM known WHERE known.digest = body.digest)")
+            connection.execute(_SWEEP)
             connection.execute("COMMIT")
         finally:
             connection.close()
