@@ -39,6 +39,7 @@ def test_console_blocks_run(page: Path) -> None:
     home = Path(tempfile.mkdtemp(prefix="lateen-"))
     environment = {"LATEEN_RUN": str(home / "run"), "LATEEN_STATE": str(home / "state"), "TRY": str(home / "try")}
     (home / "try").mkdir()
+    home.chmod(0o755)
     try:
         assert run(page, environment) > 0
     finally:
