@@ -188,7 +188,16 @@ def test_names_asked_for_while_control_is_there_wait_for_control():
 def test_removed_clusters_take_their_endpoints_out_of_the_record():
     session = RelaySession(recorded())
     session.on_upstream_open(0)
-    session.on_request(ask(CLUSTERS, node=NODE), 0)
+    session.on_request(ask(CLUSTERS, node=NODE, initial_versions={"a": "1", "b": "1"}), 0)
     session.on_response(response(CLUSTERS, "n1", removed=("a",)), 0)
     kept = [action for action in session.on_request(ask(CLUSTERS, nonce="n1"), 0) if isinstance(action, Keep)]
     assert [(each.type_url, each.gone) for each in kept] == [(CLUSTERS, ("a",)), (ENDPOINTS, ("a",))]
+
+
+def test_a_first_whole_answer_replaces_the_record():
+    session = RelaySession(recorded())
+    session.on_upstream_open(0)
+    session.on_request(ask(CLUSTERS, node=NODE), 0)
+    session.on_response(response(CLUSTERS, "n1", "b"), 0)
+    kept = [action for action in session.on_request(ask(CLUSTERS, nonce="n1"), 0) if isinstance(action, Keep)]
+    assert [(each.type_url, sorted(each.kept), each.gone) for each in kept] == [(CLUSTERS, ["b"], ("a",)), (ENDPOINTS, [], ("a",))]

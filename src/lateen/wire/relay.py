@@ -229,7 +229,10 @@ class RelaySession:
         return state
 
     def _acknowledge(self, state: _Type, request: DeltaRequest) -> tuple[list[Action], int | None]:
-        """What to record, and the stream whose response Envoy answers (0: ours; None: it answers nothing). Envoy answers a type's responses in their order."""
+        """What to record, and the stream whose response Envoy answers (0: ours; None: it answers nothing). Envoy answers a type's responses in their order.
+
+        Control's first answer to an Envoy that holds nothing is all there is: what the record has beside it was removed while nobody listened.
+        """
         if not request.nonce:
             return [], None
         if all(sent.nonce != request.nonce for sent in state.sent):
@@ -242,6 +245,7 @@ class RelaySession:
                 for resource in response.resources:
                     state.held.pop(resource.name, None)
             return [], sent.stream
+        is_whole = state.is_wildcard and not state.held and sent.stream != _LOCAL
         for resource in response.resources:
             if state.is_wildcard or resource.name in state.names:
                 state.held[resource.name] = resource.version
@@ -250,9 +254,11 @@ class RelaySession:
         if sent.stream == _LOCAL:
             return [], _LOCAL
         kept = {resource.name: Known(resource.version, resource.fragment) for resource in response.resources}
-        actions: list[Action] = [Keep(response.type_url, kept, response.removed)] if kept or response.removed else []
-        if response.type_url == CLUSTERS and response.removed:
-            actions.append(Keep(ENDPOINTS, {}, response.removed))
+        stale = [name for name in self._record.known(response.type_url) if name not in kept] if is_whole else []
+        gone = tuple(sorted({*response.removed, *stale}))
+        actions: list[Action] = [Keep(response.type_url, kept, gone)] if kept or gone else []
+        if response.type_url == CLUSTERS and gone:
+            actions.append(Keep(ENDPOINTS, {}, gone))
         return actions, sent.stream
 
     def _answer(self, type_url: str, state: _Type, names: Iterable[str]) -> Actions:
