@@ -143,7 +143,7 @@ def test_the_bootstrap_says_who_the_proxy_is(kit):
     pod = kit.pod(
         "reviews-v1-0", locality=Locality("eu", "eu-a"), proxy_type=ProxyType.ROUTER, owner="kubernetes://apis/apps/v1/namespaces/default/deployments/web"
     )
-    config = bootstrap(pod, BootstrapOptions(has_ipv6=False, runtime={"a.b": 1}))
+    config = bootstrap(pod, BootstrapOptions(runtime={"a.b": 1}))
     node = config["node"]
     assert node["id"] == "router~127.0.0.1~reviews-v1-0.default~default.svc.cluster.local"
     assert node["locality"] == {"region": "eu", "zone": "eu-a"}
@@ -151,5 +151,5 @@ def test_the_bootstrap_says_who_the_proxy_is(kit):
     listeners = [each["address"]["socket_address"] for each in config["static_resources"]["listeners"]]
     assert listeners == [{"address": "0.0.0.0", "port_value": 15021}, {"address": "0.0.0.0", "port_value": 15090}]
     assert config["cluster_manager"]["upstream_bind_config"]["socket_options"][0]["int_value"] == 1337
-    others = bootstrap(kit.pod("other"), BootstrapOptions(has_ipv6=False, runtime={"a.b": 1}))
+    others = bootstrap(kit.pod("other"), BootstrapOptions(runtime={"a.b": 1}))
     assert {key: value for key, value in config.items() if key != "node"} == {key: value for key, value in others.items() if key != "node"}

@@ -42,13 +42,13 @@ class BootstrapOptions:
     stats_prefixes: Sequence[str] = ()
     uses_node_dns: bool = True
     has_mark: bool = True
-    has_ipv6: bool = True
     runtime: Mapping[str, bool | int | str] = field(default_factory=dict)
 
 
 def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
     """The bootstrap of the pod's proxy."""
-    own_ports = [_ready_listener(options.has_ipv6), _metrics_listener(options.has_ipv6)]
+    has_ipv6 = any(":" in address for address in pod.addresses)
+    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6)]
     config: Json = {
         "node": node_block(pod, options),
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
