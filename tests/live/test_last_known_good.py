@@ -1,9 +1,9 @@
-"""Envoys that start while control is away serve what they last had, and take up with control when it is back."""
+"""Envoys that start while control is away serve what they last had, and take up with control when it is back; and nobody notices a dead node."""
 
 import os
 import signal
 
-from tests.live.harness import BOOKING, Mesh, copied, until
+from tests.live.harness import BOOKING, Load, Mesh, copied, until
 
 AIM_S = 3.0
 ROUTE = """---
@@ -45,3 +45,25 @@ def test_envoys_restarted_without_control_serve(mesh: Mesh) -> None:
     until(lambda: mesh.curl("http://payment:8080/after")[0] == 299, 60, "an edit reaches the Envoys that started without control")
     assert mesh.curl("http://booking:8080/book")[0] == 200
     assert envoys(mesh) == served
+
+
+def test_requests_do_not_notice_a_dead_node(mesh: Mesh) -> None:
+    """Names of Services are looked up and connections made while the node is dead."""
+    mesh.start(copied(mesh), options=("--image-map", str(BOOKING / "image-map.yaml")))
+    before = mesh.pod_pids()
+    load = Load(mesh, "http://payment:8080/version")
+    until(lambda: load.done() >= 50, 60, "the load runs")
+    up, node = mesh.pid("up"), mesh.pid("node")
+    os.kill(up, signal.SIGSTOP)  # so that it can't bring the node back
+    try:
+        os.kill(node, signal.SIGKILL)
+        reached = load.done()
+        until(lambda: load.done() >= reached + 300, 60, "requests without a node")
+    finally:
+        os.kill(up, signal.SIGCONT)
+    until(lambda: mesh.pid("node") != node and mesh.is_ready(), 60, "the node is back")
+    reached = load.done()
+    until(lambda: load.done() >= reached + 100, 60, "requests after it")
+    result = load.result()
+    assert result["failed"] == {} and result["ok"] > 400
+    assert mesh.pod_pids() == before
