@@ -170,7 +170,11 @@ class Watcher:
 def bootstrap(socket: Path, folder: Path) -> dict:
     """A gateway's Envoy, fed over a unix socket."""
     return {
-        "node": {"id": "router~127.0.0.1~edge-1.shop~shop.svc.cluster.local", "cluster": "edge", "metadata": {"NAMESPACE": "shop", "SERVICE_ACCOUNT": "edge", "LABELS": {"istio": "edge"}}},
+        "node": {
+            "id": "router~127.0.0.1~edge-1.shop~shop.svc.cluster.local",
+            "cluster": "edge",
+            "metadata": {"NAMESPACE": "shop", "SERVICE_ACCOUNT": "edge", "LABELS": {"istio": "edge"}},
+        },
         "admin": {"address": {"pipe": {"path": str(folder / "admin")}}},
         "dynamic_resources": {
             "ads_config": {"api_type": "DELTA_GRPC", "transport_api_version": "V3", "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}]},

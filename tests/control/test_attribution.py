@@ -84,7 +84,9 @@ class Rig:
         envoy = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.folder)
         self.stack.callback(envoy.wait, 10)
         self.stack.callback(envoy.kill)
-        await self.until(lambda: self.connection() and self.connection().session.is_settled and len(self.connection().session.subscriptions) >= 4, "Envoy has everything")
+        await self.until(
+            lambda: self.connection() and self.connection().session.is_settled and len(self.connection().session.subscriptions) >= 4, "Envoy has everything"
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -113,7 +115,12 @@ async def test_envoy_names_the_cluster(tmp_path):
     async with Rig(tmp_path) as rig:
         rig.write(rule(4242, "v1", "v2"))
         await rig.until(lambda: RULE in rig.pilot.facts.quarantined, "the rule is quarantined")
-        await rig.until(lambda: rig.connection().session.is_settled and not rig.connection().session.subscriptions[next(iter(rig.connection().session.subscriptions))].rejected, "good again")
+        await rig.until(
+            lambda: (
+                rig.connection().session.is_settled and not rig.connection().session.subscriptions[next(iter(rig.connection().session.subscriptions))].rejected
+            ),
+            "good again",
+        )
         assert rig.pilot.overlay.in_force[RULE].spec.traffic_policy.connection_pool.tcp.connect_timeout == 1.0
         assert set(rig.pilot.facts.quarantined) == {RULE}
         (finding,) = (finding for finding in rig.pilot.findings if finding.code == "LTN0602")

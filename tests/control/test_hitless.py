@@ -134,7 +134,12 @@ def mesh(tmp_path):
     chain, key, root = (file.read_bytes() for file in files)
     write_bundle(tmp_path / "certs", Bundle(chain, Secret(key), root))
     log = (tmp_path / "envoy.log").open("w")
-    envoy = subprocess.Popen([str(envoy_path()), "-c", str(tmp_path / "envoy.json"), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"], stdout=log, stderr=log, cwd=tmp_path)
+    envoy = subprocess.Popen(
+        [str(envoy_path()), "-c", str(tmp_path / "envoy.json"), "--concurrency", "1", "--use-dynamic-base-id", "-l", "warning"],
+        stdout=log,
+        stderr=log,
+        cwd=tmp_path,
+    )
     try:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:

@@ -82,7 +82,13 @@ def visible(db: Db, held: list[tuple[int, int]]) -> dict[tuple[int, int], object
 @given(st.lists(change, min_size=10, max_size=20), st.lists(step, min_size=10, max_size=60))
 def test_incremental_equals_from_scratch(start, steps):
     db, held, live = Db(), [], {}
-    for kind, one, two in [*start, *(("hold", view, service) for view in range(3) for service in SERVICES), ("publish", None, None), *steps, ("publish", None, None)]:
+    for kind, one, two in [
+        *start,
+        *(("hold", view, service) for view in range(3) for service in SERVICES),
+        ("publish", None, None),
+        *steps,
+        ("publish", None, None),
+    ]:
         if kind == "hold":
             db.hold(resource, one, two)
             held.append((one, two))

@@ -43,7 +43,13 @@ async def test_good_ones_are_taken():
     listener.address.socket_address.address, listener.address.socket_address.port_value = "127.0.0.1", 1
     chain = listener.filter_chains.add().filters.add(name="envoy.filters.network.echo").typed_config
     chain.type_url = "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"
-    suspects = [cluster("a"), cluster("b"), route("r", "/x.*"), endpoints("c", "10.0.0.1"), Suspect(ResourceType.LISTENER.value, "empty", listener.SerializeToString())]
+    suspects = [
+        cluster("a"),
+        cluster("b"),
+        route("r", "/x.*"),
+        endpoints("c", "10.0.0.1"),
+        Suspect(ResourceType.LISTENER.value, "empty", listener.SerializeToString()),
+    ]
     assert await Scratch(envoy_path()).refusal(suspects) is None
 
 

@@ -54,7 +54,9 @@ def test_the_longest_prefix_of_the_destination_wins():
     def ranged(name, *prefixes):
         return chain(name, prefix_ranges=[{"address_prefix": one.split("/")[0], "prefix_len": int(one.split("/")[1])} for one in prefixes])
 
-    world = emitted([listener("0.0.0.0", 80, ranged("sixteen", "10.1.0.0/16"), ranged("host", "10.1.2.3/32"), ranged("eight", "10.0.0.0/8", "11.0.0.0/8"), chain("rest"))])
+    world = emitted(
+        [listener("0.0.0.0", 80, ranged("sixteen", "10.1.0.0/16"), ranged("host", "10.1.2.3/32"), ranged("eight", "10.0.0.0/8", "11.0.0.0/8"), chain("rest"))]
+    )
     assert went(world, call(host_address="10.1.2.3")) == "host"
     assert went(world, call(host_address="10.1.9.9")) == "sixteen"
     assert went(world, call(host_address="11.9.9.9")) == "eight"
@@ -63,11 +65,20 @@ def test_the_longest_prefix_of_the_destination_wins():
 
 @pytest.mark.parametrize(
     ("sni", "expected"),
-    [("a.b.example.net", "exact"), ("x.b.example.net", "narrow"), ("q.example.net", "wide"), ("A.B.Example.Net", "exact"), ("example.net", "rest"), ("", "rest")],
+    [
+        ("a.b.example.net", "exact"),
+        ("x.b.example.net", "narrow"),
+        ("q.example.net", "wide"),
+        ("A.B.Example.Net", "exact"),
+        ("example.net", "rest"),
+        ("", "rest"),
+    ],
 )
 def test_server_names_exact_then_the_longest_wildcard(sni, expected):
     names = {"exact": "a.b.example.net", "narrow": "*.b.example.net", "wide": "*.example.net"}
-    world = emitted([listener("0.0.0.0", 443, *(chain(key, server_names=[value]) for key, value in names.items()), chain("rest"), listener_filters=[make.TLS_INSPECTOR])])
+    world = emitted(
+        [listener("0.0.0.0", 443, *(chain(key, server_names=[value]) for key, value in names.items()), chain("rest"), listener_filters=[make.TLS_INSPECTOR])]
+    )
     assert went(world, call(port=443, protocol="tcp", tls="tls", sni=sni)) == expected
 
 

@@ -84,7 +84,13 @@ def test_paths(match, path, matches):
 
 @pytest.mark.parametrize(
     ("template", "path", "matches"),
-    [("/a/*/c", "/a/b/c", True), ("/a/*/c", "/a/b/d/c", False), ("/a/{x}/{rest=**}", "/a/b/c/d", True), ("/a/{x=p*}", "/a/pq", True), ("/a/{x=p*}", "/a/q", False)],
+    [
+        ("/a/*/c", "/a/b/c", True),
+        ("/a/*/c", "/a/b/d/c", False),
+        ("/a/{x}/{rest=**}", "/a/b/c/d", True),
+        ("/a/{x=p*}", "/a/pq", True),
+        ("/a/{x=p*}", "/a/q", False),
+    ],
 )
 def test_path_templates(template, path, matches):
     import re2
@@ -200,7 +206,10 @@ def test_paths_are_normalised_before_routing(path, fields, matched):
 
 
 def test_tcp_proxies():
-    weighted = {"name": "tcp", "typed_config": {"@type": make.TCP, "stat_prefix": "x", "weighted_clusters": {"clusters": [{"name": "a", "weight": 1}, {"name": "b", "weight": 2}]}}}
+    weighted = {
+        "name": "tcp",
+        "typed_config": {"@type": make.TCP, "stat_prefix": "x", "weighted_clusters": {"clusters": [{"name": "a", "weight": 1}, {"name": "b", "weight": 2}]}},
+    }
     world = emitted([listener("0.0.0.0", 80, chain(filters=[weighted]))])
     assert evaluate(world, call(protocol="tcp")).clusters == (("a", 1), ("b", 2))
     sni = {"name": "sni", "typed_config": {"@type": make.T + "filters.network.sni_cluster.v3.SniCluster"}}

@@ -38,12 +38,18 @@ def test_a_cluster_that_does_not_exist():
 
 def test_envoys_defaults_are_written_where_nothing_is_emitted():
     found = summary()
-    assert (found["type"], found["lb_policy"], found["connect_timeout"], found["http_protocol"], found["tls"]) == ("STATIC", "ROUND_ROBIN", "5s", "h1", {"mode": "none"})
+    assert (found["type"], found["lb_policy"], found["connect_timeout"], found["http_protocol"], found["tls"]) == (
+        "STATIC",
+        "ROUND_ROBIN",
+        "5s",
+        "h1",
+        {"mode": "none"},
+    )
     assert found["circuit_breakers"] == {"thresholds": [{"max_connections": 1024, "max_pending_requests": 1024, "max_requests": 1024, "max_retries": 3}]}
 
 
 def test_unlimited_circuit_breakers_are_the_usual_ones():
-    unlimited = {key: 4294967295 for key in ("max_connections", "max_pending_requests", "max_requests", "max_retries")}
+    unlimited = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), 4294967295)
     assert "circuit_breakers" not in summary(circuit_breakers={"thresholds": [unlimited]})
     assert summary(circuit_breakers={"thresholds": [{**unlimited, "max_retries": 7}]})["circuit_breakers"]["thresholds"][0]["max_retries"] == 7
     only_high = summary(circuit_breakers={"thresholds": [{"priority": "HIGH", "max_retries": 1}]})["circuit_breakers"]["thresholds"]
@@ -107,7 +113,11 @@ def test_endpoints_come_from_the_assignment_the_proxy_gets():
             {"endpoint": {"address": {"pipe": {"path": "/s"}}}, "load_balancing_weight": 5},
         ],
     }
-    eds = {"type": "EDS", "eds_cluster_config": {"service_name": "svc"}, "transport_socket_matches": [{"name": "m", "match": {"tlsMode": "istio"}, "transport_socket": mesh_tls()}, {"name": "p"}]}
+    eds = {
+        "type": "EDS",
+        "eds_cluster_config": {"service_name": "svc"},
+        "transport_socket_matches": [{"name": "m", "match": {"tlsMode": "istio"}, "transport_socket": mesh_tls()}, {"name": "p"}],
+    }
     found = summary(endpoints=[{"cluster_name": "svc", "endpoints": [group]}], **eds)
     assert found["endpoints"] == [
         {"address": "/s", "health": "UNKNOWN", "locality": "r/z", "locality_weight": 3, "priority": 1, "tls_mode": "", "weight": 5},
@@ -181,7 +191,9 @@ def test_the_most_specific_filter_configuration_wins_and_may_switch_it_off():
 
 def test_a_filter_with_its_own_configuration_is_in_force_without_the_route():
     own = {"name": "my.fault", "typed_config": FAULT}
-    assert entry({"match": {"prefix": "/"}, "route": {"cluster": "c"}}, {"http_filters": [own, make.ROUTER]})[1]["route"]["fault"] == {"abort": {"http_status": 418}}
+    assert entry({"match": {"prefix": "/"}, "route": {"cluster": "c"}}, {"http_filters": [own, make.ROUTER]})[1]["route"]["fault"] == {
+        "abort": {"http_status": 418}
+    }
 
 
 def test_extensions_by_discovery_are_resolved_in_place():
@@ -193,7 +205,11 @@ def test_extensions_by_discovery_are_resolved_in_place():
     answers = Answers(world)
     answers.add({"direction": "outbound", "address": "10.0.0.1", "port": 80, "protocol": "http", "host": "h", "path": "/"})
     files = answers.files()
-    assert files["filters.json"]["f0"][0]["http_filters"] == [{"name": "cors"}, {"name": "ext", "config": {"abort": {"http_status": 418}}}, {"name": "envoy.filters.http.router"}]
+    assert files["filters.json"]["f0"][0]["http_filters"] == [
+        {"name": "cors"},
+        {"name": "ext", "config": {"abort": {"http_status": 418}}},
+        {"name": "envoy.filters.http.router"},
+    ]
     assert files["names.json"]["routes"] == {"r": {}}
     assert files["chains.json"] == {"0.0.0.0_80|0": {"filters": "f0", "listener": "0.0.0.0_80", "match": {}, "name": ""}}
 

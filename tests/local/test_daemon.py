@@ -104,7 +104,14 @@ class Control:
 
     async def sign(self, request, context):
         asked = json.loads(request)
-        issued = sign(self.authority, asked["csr"].encode(), SpiffeId("cluster.local", asked["namespace"], asked["serviceAccount"]), WorkloadAttributes(**asked["attributes"]), 3600, time.time())
+        issued = sign(
+            self.authority,
+            asked["csr"].encode(),
+            SpiffeId("cluster.local", asked["namespace"], asked["serviceAccount"]),
+            WorkloadAttributes(**asked["attributes"]),
+            3600,
+            time.time(),
+        )
         return json.dumps({"chain": issued.chain.decode(), "root": issued.root.decode(), "ttl_s": 3600}).encode()
 
     async def discover(self, _, context):
@@ -140,7 +147,7 @@ async def until(claim, seconds=25):
 def traces(run):
     tag = hashlib.sha256(str(run).encode()).hexdigest()[:6]
     links = [name for name in os.listdir("/sys/class/net") if tag in name]
-    left = links + [line for line in open("/proc/self/mountinfo").read().splitlines() if str(run) in line]
+    left = links + [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(run) in line]
     for pid in processes.all_pids():
         with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/cwd").resolve().is_relative_to(run):
@@ -231,19 +238,27 @@ async def test_a_gateway_is_offered_here_and_a_taken_port_names_its_owner(contro
     template["metadata"] |= {"annotations": {"inject.istio.io/templates": "gateway"}, "labels": {"istio": "ingressgateway"}}
     template["spec"]["containers"] = [{"name": "istio-proxy", "image": "auto"}]
     ports = [{"port": 80, "targetPort": 15021}]  # the one port that a proxy without configuration has
-    service = {"kind": "Service", "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"}, "spec": {"selector": {"istio": "ingressgateway"}, "ports": ports}}
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"},
+        "spec": {"selector": {"istio": "ingressgateway"}, "ports": ports},
+    }
     blocker = subprocess.Popen([sys.executable, "-c", f"import socket,time; s=socket.create_server(('127.0.0.1',{PORT})); time.sleep(60)"])
     control.want(gateway, service)
     process = node(control.paths)
     try:
         await until(lambda: len(control.ready()) == 1)
         state = await call(control.paths, "State", {})
-        assert f"port {PORT} is taken by pid {blocker.pid} (" in state["ingress"][0]["problem"] and f"--publish 80={PORT + 1000}" in state["ingress"][0]["problem"]
+        assert (
+            f"port {PORT} is taken by pid {blocker.pid} (" in state["ingress"][0]["problem"] and f"--publish 80={PORT + 1000}" in state["ingress"][0]["problem"]
+        )
         blocker.kill()
         blocker.wait()
 
         def answers():
-            run = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "2", f"http://127.0.0.1:{PORT}/healthz/ready"], capture_output=True, text=True)
+            run = subprocess.run(
+                ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "2", f"http://127.0.0.1:{PORT}/healthz/ready"], capture_output=True, text=True
+            )
             return run.stdout == "200"
 
         await until(answers)
@@ -253,7 +268,9 @@ async def test_a_gateway_is_offered_here_and_a_taken_port_names_its_owner(contro
         process = node(control.paths)
         await until(lambda: len(control.ready()) == 1)
         assert answers()
-        assert control.ingress == [{"namespace": "istio-system", "service": "istio-ingressgateway", "port": 80, "host_port": PORT, "url": f"http://127.0.0.1:{PORT}", "problem": ""}]
+        assert control.ingress == [
+            {"namespace": "istio-system", "service": "istio-ingressgateway", "port": 80, "host_port": PORT, "url": f"http://127.0.0.1:{PORT}", "problem": ""}
+        ]
         await call(control.paths, "Restart", {"workload": "deploy/istio-ingressgateway", "namespace": None})
         await until(answers)
         process.send_signal(signal.SIGTERM)

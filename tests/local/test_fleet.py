@@ -114,7 +114,13 @@ class Running:
 
 
 def deployment(name="web", replicas=2, version="v1", **container):
-    container = {"name": "app", "command": ["/usr/bin/python3", "-c", SERVER], "env": [{"name": "VERSION", "value": version}], "ports": [{"containerPort": 8080}], **container}
+    container = {
+        "name": "app",
+        "command": ["/usr/bin/python3", "-c", SERVER],
+        "env": [{"name": "VERSION", "value": version}],
+        "ports": [{"containerPort": 8080}],
+        **container,
+    }
     spec = container.pop("pod", {})
     template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 5, **spec}}
     return {"kind": "Deployment", "metadata": {"name": name, "namespace": "default"}, "spec": {"replicas": replicas, "template": template}}
@@ -144,7 +150,9 @@ async def test_update_scaling_and_deletion_by_editing(tmp_path):
         running.fleet.apply([deployment(replicas=1, version="v2")], (), False)
         await running.ready(1)
         assert running.fleet.restart("default", "Deployment", "web")
-        await running.until(lambda: len(running.rows()) == 1 and not running.rows().keys() & third.keys() and all(r["is_ready"] for r in running.rows().values()))
+        await running.until(
+            lambda: len(running.rows()) == 1 and not running.rows().keys() & third.keys() and all(r["is_ready"] for r in running.rows().values())
+        )
         running.fleet.apply((), ["Deployment/default/web"], False)
         await running.ready(0)
 
@@ -160,12 +168,16 @@ async def test_environment_volumes_and_what_the_process_sees(tmp_path):
             "spec": {
                 "restartPolicy": "Never",
                 "securityContext": {"fsGroup": 4242},
-                "initContainers": [{"name": "init", "command": ["sh", "-c", "echo from-init > /shared/file"], "volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}],
+                "initContainers": [
+                    {"name": "init", "command": ["sh", "-c", "echo from-init > /shared/file"], "volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+                ],
                 "containers": [
                     {
                         "name": "app",
                         "command": ["sh", "-c"],
-                        "args": ["echo \"$MADE\"; echo $HIDDEN $greeting $IP $NAME $LABEL $CPU; cat /shared/file /etc/conf/other.txt /secret/key /info/labels; id; hostname; grep -c one /etc/hosts; pwd; echo x > /etc/conf/greeting; echo done"],
+                        "args": [
+                            'echo "$MADE"; echo $HIDDEN $greeting $IP $NAME $LABEL $CPU; cat /shared/file /etc/conf/other.txt /secret/key /info/labels; id; hostname; grep -c one /etc/hosts; pwd; echo x > /etc/conf/greeting; echo done'
+                        ],
                         "workingDir": "/usr",
                         "securityContext": {"runAsUser": 1234, "runAsGroup": 1235},
                         "resources": {"limits": {"cpu": "1500m"}},
@@ -221,7 +233,9 @@ async def test_crashes_are_backed_off_and_mistakes_are_told(tmp_path):
         def row(prefix):
             return next(row for name, row in running.rows().items() if name.startswith(prefix))
 
-        await running.until(lambda: len(running.rows()) == 4 and row("crashing")["restarts"] >= 1 and all(row(p)["message"] for p in ("broken", "missing", "image")))
+        await running.until(
+            lambda: len(running.rows()) == 4 and row("crashing")["restarts"] >= 1 and all(row(p)["message"] for p in ("broken", "missing", "image"))
+        )
         assert row("broken")["message"] == "app: command not found: no-such-command"
         assert row("missing")["message"] == "app: ConfigMap not found: later"
         assert row("image")["message"] == "app: image docker.io/some/thing:1 is not in the image map and container app has no command; add it with --image-map"
@@ -232,7 +246,15 @@ async def test_crashes_are_backed_off_and_mistakes_are_told(tmp_path):
 
 async def test_probes_move_readiness_and_restart(tmp_path):
     probe = {"httpGet": {"port": "http", "path": "/"}, "periodSeconds": 1, "failureThreshold": 1}
-    web = deployment("web", 1, ports=[{"name": "http", "containerPort": 8080}], readinessProbe=probe, livenessProbe=probe | {"failureThreshold": 4, "exec": {"command": ["test", "!", "-e", "/data/dead"]}, "httpGet": None}, volumeMounts=[{"name": "data", "mountPath": "/data"}], pod={"volumes": [{"name": "data", "emptyDir": {}}]})
+    web = deployment(
+        "web",
+        1,
+        ports=[{"name": "http", "containerPort": 8080}],
+        readinessProbe=probe,
+        livenessProbe=probe | {"failureThreshold": 4, "exec": {"command": ["test", "!", "-e", "/data/dead"]}, "httpGet": None},
+        volumeMounts=[{"name": "data", "mountPath": "/data"}],
+        pod={"volumes": [{"name": "data", "emptyDir": {}}]},
+    )
     async with Running(tmp_path) as running:
         running.fleet.apply([NAMESPACE, web], (), True)
         ((name, row),) = (await running.ready(1)).items()
@@ -251,12 +273,21 @@ async def test_probes_move_readiness_and_restart(tmp_path):
 
 async def test_sets_are_ordered_jobs_end_and_leave(tmp_path):
     stateful = deployment("db", 3) | {"kind": "StatefulSet"}
-    job = {"kind": "Job", "metadata": {"name": "once", "namespace": "default"}, "spec": {"completions": 2, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "command": ["true"]}]}}}}
+    job = {
+        "kind": "Job",
+        "metadata": {"name": "once", "namespace": "default"},
+        "spec": {"completions": 2, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "command": ["true"]}]}}},
+    }
     async with Running(tmp_path) as running:
         running.fleet.apply([NAMESPACE, stateful], (), True)
         assert list(await running.ready(3)) == ["db-0", "db-1", "db-2"]
         running.fleet.apply([deployment("db", 2) | {"kind": "StatefulSet"}, job], (), False)
-        await running.until(lambda: {name: row["phase"] for name, row in running.rows().items()} == {"db-0": "Running", "db-1": "Running", "once-0": "Succeeded", "once-1": "Succeeded"})
+        await running.until(
+            lambda: (
+                {name: row["phase"] for name, row in running.rows().items()}
+                == {"db-0": "Running", "db-1": "Running", "once-0": "Succeeded", "once-1": "Succeeded"}
+            )
+        )
         running.fleet.apply((), ["Job/default/once"], False)
         await running.ready(2)
 
@@ -268,7 +299,9 @@ async def test_an_image_map_says_how_an_image_runs(tmp_path):
     (apps / "content").mkdir()
     for folder in [apps, *list(apps.parents)[:3]]:
         folder.chmod(0o755)
-    (apps / "map.yaml").write_text("images: [{match: 'some/thing*', command: [/usr/bin/python3, server.py], env: {VERSION: mapped}, mounts: [{from: content, to: /opt/content}]}]")
+    (apps / "map.yaml").write_text(
+        "images: [{match: 'some/thing*', command: [/usr/bin/python3, server.py], env: {VERSION: mapped}, mounts: [{from: content, to: /opt/content}]}]"
+    )
     async with Running(tmp_path, image_map(apps / "map.yaml")) as running:
         running.fleet.apply([NAMESPACE, deployment("web", 1, command=["/bin/never"], image="docker.io/some/thing:1.2", env=[])], (), True)
         ((_, row),) = (await running.ready(1)).items()
@@ -322,7 +355,14 @@ def entered(state, container, *argv):
 
 
 async def test_a_command_in_a_pod_is_the_application_s_neighbour(tmp_path):
-    web = deployment("web", 1, env=[{"name": "VERSION", "value": "v7"}], volumeMounts=[{"name": "data", "mountPath": "/data"}], workingDir="/usr", pod={"volumes": [{"name": "data", "emptyDir": {}}]})
+    web = deployment(
+        "web",
+        1,
+        env=[{"name": "VERSION", "value": "v7"}],
+        volumeMounts=[{"name": "data", "mountPath": "/data"}],
+        workingDir="/usr",
+        pod={"volumes": [{"name": "data", "emptyDir": {}}]},
+    )
     async with Running(tmp_path) as running:
         running.fleet.apply([NAMESPACE, web], (), True)
         ((name, row),) = (await running.ready(1)).items()
@@ -346,8 +386,14 @@ def ip(*words):
 
 async def test_services_without_a_proxy_and_the_way_out(tmp_path):
     tag = f"ltt{os.getpid() % 100000}"
-    service = {"kind": "Service", "metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}}
-    web = deployment("web", 2, ports=[{"name": "http", "containerPort": 8080}], env=[{"name": "VERSION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
+    }
+    web = deployment(
+        "web", 2, ports=[{"name": "http", "containerPort": 8080}], env=[{"name": "VERSION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    )
     client = deployment("client", 1, command=["sleep", "1000"], ports=[])
     ip("netns", "add", tag)
     try:
@@ -373,7 +419,9 @@ async def test_services_without_a_proxy_and_the_way_out(tmp_path):
             running.fleet.apply([web | {"spec": web["spec"] | {"replicas": 1}}], (), False)
             rest = {name for name in await running.ready(2) if name.startswith("web")}
             await running.until(lambda: seen() == rest)
-            told = await asyncio.to_thread(entered, state, None, "/usr/bin/python3", "-c", "import socket; print(socket.create_connection(('198.51.100.2', 80), 5).recv(99).decode())")
+            told = await asyncio.to_thread(
+                entered, state, None, "/usr/bin/python3", "-c", "import socket; print(socket.create_connection(('198.51.100.2', 80), 5).recv(99).decode())"
+            )
             assert told.stdout.strip() == "198.51.100.1", told
         outsider.kill()
         outsider.wait()

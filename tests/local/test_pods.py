@@ -8,11 +8,31 @@ from hypothesis import strategies as st
 
 from lateen.local.isolation.seam import ProcessRef
 from lateen.local.lifecycle import (
-    Check, Checked, ConfigChanged, Ended, Hook, HookEnded, PodState, Prepare, Prepared, PreparationFailed, ProxyChanged, RunCheck, RunHook,
-    Signal, Start, Started, StartFailed, Status, StopAsked, TearDown, Tick, TornDown,
+    Check,
+    Checked,
+    ConfigChanged,
+    Ended,
+    Hook,
+    HookEnded,
+    PodState,
+    PreparationFailed,
+    Prepare,
+    Prepared,
+    ProxyChanged,
+    RunCheck,
+    RunHook,
+    Signal,
+    Start,
+    Started,
+    StartFailed,
+    Status,
+    StopAsked,
+    TearDown,
+    Tick,
+    TornDown,
 )
-from lateen.local.podspec import Pod, PodMeta, decoded
 from lateen.local.pods import DRAIN_S, PodMachine, adopted, new_state
+from lateen.local.podspec import Pod, PodMeta, decoded
 
 
 def machine(is_meshed=False, **spec):
@@ -196,7 +216,10 @@ def test_the_next_daemon_goes_on_from_the_record():
 @given(st.lists(st.sampled_from(["tick", "end", "good", "bad", "stop", "hook"]), max_size=60))
 def test_no_order_of_events_loses_or_doubles_a_process(steps):
     probe = {"tcpSocket": {"port": 1}, "failureThreshold": 1}
-    pod = machine(containers=[{"name": "app", "readinessProbe": probe, "livenessProbe": probe, "lifecycle": {"preStop": {"exec": {"command": ["x"]}}}}], terminationGracePeriodSeconds=3)
+    pod = machine(
+        containers=[{"name": "app", "readinessProbe": probe, "livenessProbe": probe, "lifecycle": {"preStop": {"exec": {"command": ["x"]}}}}],
+        terminationGracePeriodSeconds=3,
+    )
     now, running, gone = 0.0, False, False
     waiting = []
 

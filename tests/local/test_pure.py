@@ -6,8 +6,8 @@ from lateen.local import placement, workloads
 from lateen.local.images import ImageMapError, image_map
 from lateen.local.isolation.addresses import NoAddress, free_host, subnets
 from lateen.local.lifecycle import Status
-from lateen.local.podspec import Place, PodMeta, decoded, Pod
 from lateen.local.pods import PodMachine, new_state
+from lateen.local.podspec import Place, Pod, PodMeta, decoded
 from lateen.local.publishing import published
 from lateen.local.report import labels, pod_object, workload_name
 from lateen.local.workloads import BadWorkload, Existing, step, template_pod, workload
@@ -104,7 +104,9 @@ def test_everything_is_meshed_but_what_says_no(pod_labels, annotations, namespac
 
 
 def test_a_bad_workload_says_where():
-    source = workload({"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": [{"name": "a", "ports": [{"containerPort": "no"}]}]}}}})
+    source = workload(
+        {"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"template": {"spec": {"containers": [{"name": "a", "ports": [{"containerPort": "no"}]}]}}}}
+    )
     with pytest.raises(BadWorkload, match=r"containers\[0\].ports\[0\].containerPort"):
         template_pod(source, 0, {})
 
@@ -117,11 +119,19 @@ def gateway(name="gw", ready=True):
 
 
 def service(name, *ports, created="2020"):
-    return {"kind": "Service", "metadata": {"name": name, "namespace": "n", "creationTimestamp": created}, "spec": {"selector": {"istio": "gw"}, "ports": list(ports)}}
+    return {
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "n", "creationTimestamp": created},
+        "spec": {"selector": {"istio": "gw"}, "ports": list(ports)},
+    }
 
 
 def test_ports_of_gateways_are_offered_the_older_first():
-    found = published([service("new", {"port": 80, "targetPort": 8081}, created="2021"), service("old", {"port": 80, "targetPort": "web"}, {"port": 15021})], [gateway(), gateway("b", ready=False)], {})
+    found = published(
+        [service("new", {"port": 80, "targetPort": 8081}, created="2021"), service("old", {"port": 80, "targetPort": "web"}, {"port": 15021})],
+        [gateway(), gateway("b", ready=False)],
+        {},
+    )
     assert [(each.service, each.host_port, each.targets) for each in found] == [("old", 8080, (("10.0.0.2", 8080),)), ("new", 8080, (("10.0.0.2", 8081),))]
     assert found[0].problem == "" and found[1].problem == "port 8080 is offered for n/old already; choose another: --publish 80=9080"
     assert published([service("s", {"port": 443})], [gateway()], {443: 9443})[0].shown()["url"] == "https://127.0.0.1:9443"
@@ -131,14 +141,21 @@ def test_ports_of_gateways_are_offered_the_older_first():
 
 def test_an_image_map_is_relative_to_itself_and_says_what_is_wrong(tmp_path):
     path = tmp_path / "map.yaml"
-    path.write_text("images:\n- {match: 'examples-*', command: [./bin/run, data/x], workingDir: w, mounts: [{from: a, to: /b}]}\n- {match: '*', command: [other]}")
+    path.write_text(
+        "images:\n- {match: 'examples-*', command: [./bin/run, data/x], workingDir: w, mounts: [{from: a, to: /b}]}\n- {match: '*', command: [other]}"
+    )
     found = image_map(path).run("docker.io/examples-x:1@sha256:00")
     assert found.command == (f"{tmp_path}/bin/run", "data/x") and found.working_dir == f"{tmp_path}/w" and str(found.mounts[0].source) == f"{tmp_path}/a"
     assert image_map(path).run("nginx").command == ("other",)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "run").symlink_to("/bin/sh")  # as the interpreter of a virtual environment is one
     assert image_map(path).run("examples-x").command[0] == f"{tmp_path}/bin/run"
-    for text, part in (("images: [{mach: x}]", "unknown field `mach`"), ("images: [", "is wrong"), ("[" * 40000, "too many brackets"), ("images: 3", "Expected `array`")):
+    for text, part in (
+        ("images: [{mach: x}]", "unknown field `mach`"),
+        ("images: [", "is wrong"),
+        ("[" * 40000, "too many brackets"),
+        ("images: 3", "Expected `array`"),
+    ):
         path.write_text(text)
         with pytest.raises(ImageMapError, match=part):
             image_map(path)

@@ -155,7 +155,9 @@ class Client:
         for _ in range(200):
             if self.inbox:
                 self.answer()
-            elif any(not (name in self.shelf.snapshots[url].entries or name in self.shelf.snapshots[url].absent) for url in TYPES for name in self.shelf.wanted[url]):
+            elif any(
+                not (name in self.shelf.snapshots[url].entries or name in self.shelf.snapshots[url].absent) for url in TYPES for name in self.shelf.wanted[url]
+            ):
                 self.shelf.publish()
                 self.publish()
             else:

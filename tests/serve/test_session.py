@@ -1,7 +1,5 @@
 """Playbooks of one stream: what is sent, in which order, when it is removed."""
 
-
-
 from lateen.serve.session import CDS, EDS, ENDPOINTS_WAIT_S, LDS, RDS, REMOVAL_GRACE_S, Close, Rejected, Send, Session
 from lateen.wire.delta import DeltaRequest, decode_response
 from tests.serve.playbook import Client, Shelf

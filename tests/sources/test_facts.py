@@ -20,7 +20,12 @@ def service(name="web"):
 
 def route(*subsets: str, host="web"):
     targets = [{"destination": {"host": host, **({"subset": subset} if subset else {})}, "weight": 100 // len(subsets)} for subset in subsets]
-    return {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "r", "namespace": "x"}, "spec": {"hosts": ["web"], "http": [{"route": targets}]}}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "r", "namespace": "x"},
+        "spec": {"hosts": ["web"], "http": [{"route": targets}]},
+    }
 
 
 def rule(*subsets: str):
@@ -102,7 +107,12 @@ def test_a_removed_route_lets_go_of_what_it_used():
 
 @pytest.mark.parametrize("host", ["a.example.com", "b.a.example.com"])
 def test_wildcard_hosts_are_there(host):
-    entry = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "e", "namespace": "x"}, "spec": {"hosts": ["*.example.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "NONE"}}
+    entry = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": "e", "namespace": "x"},
+        "spec": {"hosts": ["*.example.com"], "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}], "resolution": "NONE"},
+    }
     world = World(entry)
     assert world.save(route("", host=host)) == ["r"]
 

@@ -86,7 +86,11 @@ def test_one_change_changes_one_virtual_host(mesh):
 def test_incremental_equals_from_scratch(mesh):
     db = mesh(world(30))
     everything(db)
-    for text in (virtual_service(3, 1), virtual_service(3, 1).replace("[s3]", "['*.n4.svc.cluster.local']"), virtual_service(5, 9).replace("hosts:", "exportTo: ['.']\n  hosts:")):
+    for text in (
+        virtual_service(3, 1),
+        virtual_service(3, 1).replace("[s3]", "['*.n4.svc.cluster.local']"),
+        virtual_service(5, 9).replace("hosts:", "exportTo: ['.']\n  hosts:"),
+    ):
         apply(db, text)
         assert everything(db) == everything(db.from_scratch())
     OBJECTS.remove(db, ObjectRef("VirtualService", "n3", "v3"))

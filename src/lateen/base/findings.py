@@ -31,7 +31,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing a user should know. `code`: stable (IST0101, LTN0001 …). `field`: path such as `spec.http[0].route[1].weight`, empty: the whole object. `place`: None until resolved."""
+    """One thing a user should know. `code`: stable (IST0101, LTN0001 …). `place`: None until resolved.
+
+    `field`: a path such as `spec.http[0].route[1].weight`; empty: the whole object.
+    """
 
     code: str
     severity: Severity

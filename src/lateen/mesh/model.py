@@ -155,9 +155,11 @@ class Health(Enum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One address of one port of a service. `address`: an IP, a host name (DNS resolutions) or `unix:///path` (port 0). `weight`: 0 counts as 1. `has_mesh_tls`: it has a sidecar.
+    """One address of one port of a service.
 
-    `port_name`: which service port it serves; `service_port`: its number. `labels`: of the pod or WorkloadEntry. `pod`: None unless a Pod stands behind it."""
+    `address`: an IP, a host name (DNS resolutions) or `unix:///path` (port 0). `weight`: 0 counts as 1. `has_mesh_tls`: it has a sidecar.
+    `port_name`, `service_port`: which service port it serves. `labels`: of the pod or WorkloadEntry. `pod`: None unless a Pod stands behind it.
+    """
 
     address: str
     port: int

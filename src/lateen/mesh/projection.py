@@ -117,15 +117,15 @@ def workload_targets(db: Db, namespace: str, labels: Labels, addresses: tuple[st
 
 def _by_selector(db: Db, namespace: str, labels: Labels, pod: ObjectRef | None) -> Iterator[ServiceTarget]:
     facts = pod_facts(db, pod.namespace, pod.name) if pod else None
-    for service in _selecting(db, namespace):
-        if not selects(service.selector, labels):
+    for one in _selecting(db, namespace):
+        if not selects(one.selector, labels):
             continue
-        for port in service.ports:
+        for port in one.ports:
             number = facts.port(port.target) if facts else port.target
-            if service.registry is Registry.EXTERNAL and port.target is None:
+            if one.registry is Registry.EXTERNAL and port.target is None:
                 number = port.number
             if isinstance(number, int):
-                yield ServiceTarget(service.hostname, service.namespace, port.number, number)
+                yield ServiceTarget(one.hostname, one.namespace, port.number, number)
 
 
 @query
@@ -161,8 +161,8 @@ def written_targets(db: Db) -> Mapping[str, tuple[ServiceTarget, ...]]:
 def _namespace_targets(db: Db, namespace: str) -> Mapping[str, tuple[ServiceTarget, ...]]:
     """Address → what it serves in a namespace; only for proxies that no Pod object stands behind."""
     found: dict[str, list[ServiceTarget]] = {}
-    for service in all_services(db):
-        if service.namespace == namespace and service.resolution is not Resolution.ALIAS:
-            for one in endpoints(db, namespace, service.hostname):
-                found.setdefault(one.address, []).append(ServiceTarget(service.hostname, namespace, one.service_port, one.port))
+    for offered in all_services(db):
+        if offered.namespace == namespace and offered.resolution is not Resolution.ALIAS:
+            for one in endpoints(db, namespace, offered.hostname):
+                found.setdefault(one.address, []).append(ServiceTarget(offered.hostname, namespace, one.service_port, one.port))
     return {address: tuple(targets) for address, targets in found.items()}

@@ -39,8 +39,9 @@ def _keys(db: Db, ref: ObjectRef) -> frozenset[str]:
             return frozenset(item.spec.selector)
         case VirtualService():
             spec = item.spec
-            rules = (*spec.http, *spec.tls, *spec.tcp)
-            return frozenset(key for rule in rules for match in rule.match for key in match.source_labels)
+            matches = (*(match for rule in spec.http for match in rule.match), *(match for tls in spec.tls for match in tls.match))
+            labels = (*(match.source_labels for match in matches), *(match.source_labels for tcp in spec.tcp for match in tcp.match))
+            return frozenset(key for each in labels for key in each)
         case DestinationRule():
             own = item.spec.workload_selector.match_labels if item.spec.workload_selector else ()
             policies = (item.spec.traffic_policy, *(subset.traffic_policy for subset in item.spec.subsets))

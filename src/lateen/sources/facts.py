@@ -113,9 +113,7 @@ class Facts:
     @property
     def records(self) -> tuple[Record, ...]:
         """The quarantines, for the journal; a refused removal is not kept."""
-        return tuple(
-            Record(ref, refused, self._last_good[ref], self._reasons[ref]) for ref, refused in sorted(self.quarantined.items()) if refused is not None
-        )
+        return tuple(Record(ref, refused, self._last_good[ref], self._reasons[ref]) for ref, refused in sorted(self.quarantined.items()) if refused is not None)
 
     def restore(self, overlay: Overlay, records: Iterable[Record]) -> None:
         """Takes up the quarantines of an earlier process, as far as the refused form is still what is written."""

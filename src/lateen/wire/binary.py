@@ -14,9 +14,8 @@ def envoy_path() -> Path:
     try:
         files = importlib.metadata.files(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        raise EnvoyMissing(
-            f"no Envoy here: the package `{DISTRIBUTION}` is not installed (it has wheels for Linux on x86_64 and aarch64; this is {platform.system()} on {platform.machine()})"
-        ) from None
+        here = f"{platform.system()} on {platform.machine()}"
+        raise EnvoyMissing(f"no Envoy here: package `{DISTRIBUTION}` is not installed (wheels: Linux on x86_64 and aarch64; this is {here})") from None
     for file in files:
         if file.name == "envoy" and "_bin" in file.parts:
             path = Path(str(file.locate())).resolve()

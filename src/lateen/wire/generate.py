@@ -1,7 +1,8 @@
 """Generates Envoy's messages from the descriptors inside the Envoy binary itself, so that they match it exactly.
 
-Called by the build hook (`hatch_build.py`); not used at run time. The result is the package `lateen.wire.pb`: protoc's Python and stubs, rewritten to import each other
-below that package and to register in a descriptor pool of their own, so that nothing top-level is installed and no other library's messages can clash with ours.
+Called by the build hook (`hatch_build.py`); not used at run time. The result is the package `lateen.wire.pb`: protoc's Python and stubs, rewritten to
+import each other below that package and to register in a descriptor pool of their own, so that nothing top-level is installed and no other library's
+messages can clash with ours.
 """
 
 import re
@@ -102,7 +103,8 @@ def _protoc(descriptors: Path, out: Path, names: list[str]) -> None:
 def _private(text: str, roots: list[str]) -> str:
     """The generated module with its imports below our package and its descriptors in our pool."""
     heads = "|".join(map(re.escape, roots))
-    keep = r"(?!google\.protobuf(?:\.internal)? import (?:descriptor|descriptor_pool|symbol_database|runtime_version|message|builder|containers|enum_type_wrapper|well_known_types|python_message)\b)"
+    ours = "descriptor|descriptor_pool|symbol_database|runtime_version|message|builder|containers|enum_type_wrapper|well_known_types|python_message"
+    keep = rf"(?!google\.protobuf(?:\.internal)? import (?:{ours})\b)"
     text = re.sub(rf"^from {keep}((?:{heads})[\w.]*) import", rf"from {PACKAGE}.\1 import", text, flags=re.M)
     text = re.sub(
         r"^from google\.protobuf import descriptor_pool as _descriptor_pool$",

@@ -36,7 +36,7 @@ class Resource:
 
 @query
 def resource_names(db: Db, view: View, type_: ResourceType) -> frozenset[str]:
-    """All names of a type that this view has. For CDS and LDS this is what a wildcard subscription gets; for the others what their clusters and listeners ask for."""
+    """All names of a type that this view has: what a wildcard subscription gets (CDS, LDS), or what its clusters and listeners ask for."""
     from lateen.xds import clusters, extensions, listeners, routes
 
     match type_:

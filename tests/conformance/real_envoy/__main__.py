@@ -77,7 +77,13 @@ class Court:
         authority = new_authority("cluster.local", time.time())
         mesh, client, other = (_issued(authority, name) for name in ("server", "client", "other"))
         self.certs.mkdir(parents=True)
-        for name, content in (("chain.pem", mesh[0]), ("key.pem", mesh[1]), ("root.pem", authority.certificate), ("client.pem", client[0]), ("client-key.pem", client[1])):
+        for name, content in (
+            ("chain.pem", mesh[0]),
+            ("key.pem", mesh[1]),
+            ("root.pem", authority.certificate),
+            ("client.pem", client[0]),
+            ("client-key.pem", client[1]),
+        ):
             (self.certs / name).write_bytes(content)
         for name, secret in _file_secrets(self.certs).items():
             (self.certs / name).write_text(json.dumps(secret))

@@ -9,19 +9,23 @@ from lateen.insight.simulate.emitted import Emitted
 from lateen.insight.simulate.evaluate import Result
 from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2
 
-FORMAT = "CALL\t" + "\t".join(
-    (
-        "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
-        "%UPSTREAM_CLUSTER_RAW%",
-        "%ROUTE_NAME%",
-        "%RESPONSE_CODE%",
-        "%RESPONSE_FLAGS%",
-        "%RESPONSE_CODE_DETAILS%",
-        "%PROTOCOL%",
-        "%CONNECTION_TERMINATION_DETAILS%",
-        "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+FORMAT = (
+    "CALL\t"
+    + "\t".join(
+        (
+            "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%",
+            "%UPSTREAM_CLUSTER_RAW%",
+            "%ROUTE_NAME%",
+            "%RESPONSE_CODE%",
+            "%RESPONSE_FLAGS%",
+            "%RESPONSE_CODE_DETAILS%",
+            "%PROTOCOL%",
+            "%CONNECTION_TERMINATION_DETAILS%",
+            "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+        )
     )
-) + "\n"
+    + "\n"
+)
 """The access log's format, set through the mesh configuration."""
 REFUSED = (Outcome.NO_FILTER_CHAIN, Outcome.PROTOCOL_ERROR, Outcome.TLS_ERROR, Outcome.MTLS_ERROR)
 CODES = {
