@@ -39,8 +39,9 @@ def _keys(db: Db, ref: ObjectRef) -> frozenset[str]:
             return frozenset(item.spec.selector)
         case VirtualService():
             spec = item.spec
-            matches = (*(match for rule in spec.http for match in rule.match), *(match for tls in spec.tls for match in tls.match))
-            labels = (*(match.source_labels for match in matches), *(match.source_labels for tcp in spec.tcp for match in tcp.match))
+            labels = [match.source_labels for http in spec.http for match in http.match]
+            labels += [match.source_labels for tls in spec.tls for match in tls.match]
+            labels += [match.source_labels for tcp in spec.tcp for match in tcp.match]
             return frozenset(key for each in labels for key in each)
         case DestinationRule():
             own = item.spec.workload_selector.match_labels if item.spec.workload_selector else ()
