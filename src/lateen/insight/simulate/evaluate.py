@@ -191,5 +191,3 @@ def _forwarded(at: Result, action: route_components_pb2.RouteAction, request: Re
             return _with(at, outcome=Outcome.CLUSTER, clusters=((request.headers.get(action.cluster_header.lower(), ""), 1),))
         case kind:
             raise Unsupported(f"RouteAction.{kind}")
-
-
