@@ -14,6 +14,7 @@ from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.gateway import Gateway, Server, ServerTls, ServerTlsMode
 from lateen.config.store import age, everywhere, ref
 from lateen.incremental import Db, index, query
+from lateen.mesh.gateway_api.listeners import BoundGateway, api_gateways
 from lateen.mesh.ingress import ingress_gateways
 from lateen.mesh.model import Labels, Protocol, label_pairs, selects
 from lateen.mesh.protocols import declared_protocol
@@ -151,9 +152,17 @@ def _read(gateway: Gateway, position: int, server: Server) -> GatewayServer | No
     return GatewayServer(name, ref(gateway), position, port.number, port.name, server.bind, protocol, hosts, route_name, server.tls)
 
 
-def _targets(port: int, targets: tuple[ServiceTarget, ...]) -> tuple[int, ...]:
-    """The workload's ports behind a Service's port; the port itself where no Service has it. Source: Istio Gateway, Server.port."""
-    return tuple(sorted({target.port for target in targets if target.service_port == port})) or (port,)
+def _targets(port: int, targets: tuple[ServiceTarget, ...], services: frozenset[str] | None) -> tuple[int, ...]:
+    """The workload's ports behind a Service's port; the port itself where no Service has it. `services`: those it is bound to, and then nothing else counts;
+    None: any. Source: Istio Gateway, Server.port."""
+    found = {target.port for target in targets if target.service_port == port and (services is None or target.hostname in services)}
+    return tuple(sorted(found)) or ((port,) if services is None else ())
+
+
+@query
+def _bound(db: Db, services: frozenset[str]) -> tuple[BoundGateway, ...]:
+    """The listeners of the Gateway API that the workloads of these Services serve."""
+    return tuple(one for one in api_gateways(db) if not services.isdisjoint(one.services))
 
 
 @query
@@ -215,10 +224,12 @@ def _named(server: GatewayServer, target: int) -> GatewayServer:
 def merged(db: Db, labels: Labels, targets: tuple[ServiceTarget, ...]) -> Merged:
     """The servers of a gateway workload with these labels and Services, merged, and those refused."""
     merge, translating = _Merge(), _translating(db, targets)
-    for gateway in gateways_for(db, labels):
+    selected = [(gateway, None) for gateway in gateways_for(db, labels)]
+    bound = [(one.gateway, frozenset(one.services)) for one in _bound(db, frozenset(target.hostname for target in targets))]
+    for gateway, services in sorted((*selected, *bound), key=lambda item: age(item[0])):
         for position, written in enumerate(gateway.spec.servers):
             server = _read(gateway, position, written)
-            for target in _targets(server.port, translating) if server else ():
+            for target in _targets(server.port, translating, services) if server else ():
                 if server:
                     merge.add(_named(server, target), target)
     groups = tuple(ServerGroup(port, bind, servers[0].kind, tuple(servers)) for (port, bind), servers in merge.groups.items())

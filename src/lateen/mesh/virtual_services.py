@@ -18,6 +18,7 @@ from lateen.config.kinds.istio.virtual_service import Destination, HttpRoute, Tc
 from lateen.config.store import age, everywhere, mesh_field, one, ref
 from lateen.incremental import Db, index, query
 from lateen.mesh.delegates import merged_routes
+from lateen.mesh.gateway_api.routes import Member, Place, http_of, places, tcp_of, tls_of
 from lateen.mesh.hosts import is_within
 from lateen.mesh.ingress import ingress_hosts, ingress_routes
 
@@ -28,6 +29,8 @@ Imports = tuple[tuple[str, str], ...]
 EVERYTHING: Imports = (("*", "*"),)
 INGRESS_HOST = "IngressHost"
 """Kind of the keys that stand for the rules of Ingresses for one host."""
+ROUTE_PLACE = "RoutePlace"
+"""Kind of the keys that stand for the rules of the Gateway API at one place."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,28 @@ def headings(db: Db) -> tuple[Heading, ...]:
     """All VirtualServices that have hosts, oldest first. O(n) at each change of one; equal unless whom it concerns has changed."""
     default = _default_export(db)
     written = tuple(_heading(service, default) for service in everywhere(db, VirtualService) if service.spec.hosts)
-    return (*written, *(_ingress_heading(host, origin, gateway) for host, (origin, gateway) in sorted(ingress_hosts.whole(db).items())))
+    made = [_place_heading(place, members) for place, members in places.whole(db).items()]
+    return (
+        *written,
+        *sorted(made, key=lambda heading: heading.key),
+        *(_ingress_heading(host, origin, gateway) for host, (origin, gateway) in sorted(ingress_hosts.whole(db).items())),
+    )
+
+
+def _place_heading(place: Place, members: tuple[Member, ...]) -> Heading:
+    """Rules of the Gateway API for one host of one listener or of the mesh."""
+    first = members[0]
+    key = ObjectRef(ROUTE_PLACE, place.viewers, f"{place.gateway} {place.host}")
+    return Heading(key, first.route, (place.host,), (place.gateway,), frozenset({place.viewers}), first.age)
+
+
+def _of_place(db: Db, key: ObjectRef) -> EffectiveVirtualService | None:
+    gateway, _, host = key.name.partition(" ")
+    place = Place(gateway, host, key.namespace)
+    members = places.at(db, place)
+    if members is None:
+        return None
+    return EffectiveVirtualService(_place_heading(place, members), http_of(db, place), tls_of(db, place), tcp_of(db, place), Semantics.GATEWAY_API)
 
 
 def _ingress_heading(host: str, origin: ObjectRef, gateway: str) -> Heading:
@@ -198,6 +222,8 @@ def _is_imported(heading: Heading, imports: Imports) -> bool:
 @query
 def effective(db: Db, key: ObjectRef) -> EffectiveVirtualService | None:
     """One VirtualService as it counts; None: there is none of that key."""
+    if key.kind == ROUTE_PLACE:
+        return _of_place(db, key)
     if key.kind == INGRESS_HOST:
         owner = ingress_hosts.at(db, key.name)
         return EffectiveVirtualService(_ingress_heading(key.name, *owner), ingress_routes(db, key.name), semantics=Semantics.INGRESS) if owner else None

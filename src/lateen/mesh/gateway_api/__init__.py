@@ -1,0 +1,1 @@
+"""The Kubernetes Gateway API, as Gateways and VirtualServices that count like written ones: `listeners`, `attachment`, `backends`, `rules`, `routes`."""
