@@ -351,7 +351,7 @@ async def test_a_killed_node_is_taken_over_with_the_same_processes(tmp_path):
 
 def entered(state, container, *argv):
     program = f"import json,sys; from lateen.local.enter import enter, CannotEnter\ntry: enter(json.loads(sys.argv[1]), {container!r}, sys.argv[2:])\nexcept CannotEnter as error: sys.exit(str(error))"
-    return subprocess.run([sys.executable, "-c", program, json.dumps(state), *argv], capture_output=True, text=True, timeout=20, input="from the terminal\n")
+    return subprocess.run([sys.executable, "-c", program, json.dumps(state), *argv], capture_output=True, text=True, timeout=60, input="from the terminal\n")
 
 
 async def test_a_command_in_a_pod_is_the_application_s_neighbour(tmp_path):
@@ -411,14 +411,16 @@ async def test_services_without_a_proxy_and_the_way_out(tmp_path):
             name = next(name for name in rows if name.startswith("client"))
             state = json.loads((running.fleet.settings.paths.pods / f"default.{name}" / "state.json").read_text())
 
-            def seen():
-                done = entered(state, None, "sh", "-c", "for i in $(seq 20); do curl -s -m 2 http://10.255.77.7/; echo; done")
-                return set(done.stdout.split())
+            async def leads_to(pods):
+                script = "for i in $(seq 20); do curl -s -m 2 http://10.255.77.7/; echo; done"
+                async with asyncio.timeout(60):
+                    while set((await asyncio.to_thread(entered, state, None, "sh", "-c", script)).stdout.split()) != pods:
+                        await asyncio.sleep(0.05)
 
-            await running.until(lambda: seen() == {name for name in rows if name.startswith("web")})
+            await leads_to({name for name in rows if name.startswith("web")})
             running.fleet.apply([web | {"spec": web["spec"] | {"replicas": 1}}], (), False)
             rest = {name for name in await running.ready(2) if name.startswith("web")}
-            await running.until(lambda: seen() == rest)
+            await leads_to(rest)
             told = await asyncio.to_thread(
                 entered, state, None, "/usr/bin/python3", "-c", "import socket; print(socket.create_connection(('198.51.100.2', 80), 5).recv(99).decode())"
             )
