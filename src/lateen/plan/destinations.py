@@ -6,7 +6,7 @@ A missing host, port or subset still names a cluster, as in Istio: the request g
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lateen.base.names import BLACK_HOLE, outbound_cluster
+from lateen.base.names import outbound_cluster
 from lateen.config.kinds.istio.traffic_policy import ConsistentHash
 from lateen.config.kinds.istio.virtual_service import Destination
 from lateen.incremental import Db, index, query
@@ -14,6 +14,9 @@ from lateen.mesh.destination_rules import destination_rule, policy_of, rule_labe
 from lateen.mesh.model import Labels, Resolution, Service
 from lateen.mesh.visibility import Scope, scoped_services
 from lateen.plan.route import HashKey
+
+UNKNOWN = "UnknownService"
+"""Source: Istio, a destination that may not be used."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ def tcp_cluster(db: Db, caller: Caller, to: Destination) -> tuple[str, int]:
 
 
 def cluster_name(host: str, port: int, subset: str) -> str:
-    """The cluster of a destination; without a host, one that refuses."""
-    return outbound_cluster(port, subset, host) if host else BLACK_HOLE
+    """The cluster of a destination; without a host one that is never there, so that its share of requests fails."""
+    return outbound_cluster(port, subset, host) if host else UNKNOWN
 
 
 @query

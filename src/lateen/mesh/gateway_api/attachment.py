@@ -53,7 +53,9 @@ def attachments(db: Db, key: ObjectRef) -> tuple[Attachment, ...]:
         home = parent.namespace or route.namespace
         if (parent.group, parent.kind) == (GROUP, "Gateway"):
             for listener in _listeners(db, route, key.kind, parent, home):
-                found[Attachment(listener.gateway, hostnames(route) or ("*",))] = None
+                hosts = _served_hosts(hostnames(route), listener, listeners(db, listener.owner))
+                if hosts:
+                    found[Attachment(listener.gateway, hosts)] = None
         else:
             for host in _mesh_hosts(db, parent, home):
                 viewers = "*" if home == route.namespace else route.namespace
@@ -86,11 +88,8 @@ def _shares_host(route: Route, listener: ApiListener) -> bool:
     return not listener.hostname or not names or any(overlap(name, listener.hostname) for name in names)
 
 
-def isolating_hosts(listener: ApiListener, others: tuple[ApiListener, ...]) -> tuple[str, ...]:
-    """Hosts that other listeners of the same port claim more narrowly, so that this one's routes are not served there.
-
-    Source: Gateway API, listener isolation."""
+def _served_hosts(names: tuple[str, ...], listener: ApiListener, others: tuple[ApiListener, ...]) -> tuple[str, ...]:
+    """The route's hosts that no other listener of the port covers more narrowly than this one. Source: Gateway API, listener isolation."""
     own = listener.hostname or "*"
-    return tuple(
-        other.hostname for other in others if other.port == listener.port and other.hostname and other.hostname != own and is_within(other.hostname, own)
-    )
+    rivals = [one.hostname for one in others if one.port == listener.port and one.hostname and one.hostname != own and is_within(one.hostname, own)]
+    return tuple(name for name in names or ("*",) if not any(is_within(name, rival) for rival in rivals))
