@@ -31,7 +31,8 @@ def test_without_a_config_map_istio_s_defaults_hold():
 
 def test_a_document_counts_over_the_defaults_message_by_message():
     config, findings = mesh("    defaultConfig: {proxyMetadata: {A: b}, tracing: {sampling: 10}}\n    connect_timeout: 3s\n    enableAutoMtls: false\n")
-    assert findings == ()
+    assert [finding.message for finding in findings] == ["defaultConfig.tracing: not in force yet"]
+    assert config.default_config.tracing.sampling == 10
     assert config.default_config.status_port == 15020
     assert config.default_config.proxy_metadata == {"A": "b"}
     assert (config.connect_timeout, config.enable_auto_mtls) == (3.0, False)
