@@ -12,6 +12,7 @@ from lateen.mesh.destination_rules import destination_rule, subset_names
 from lateen.mesh.gateways import GatewayServer, ServerGroup, ServerKind, servers
 from lateen.mesh.hosts import is_within
 from lateen.mesh.model import Protocol, Service
+from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
 from lateen.mesh.visibility import visible_services
 from lateen.plan.intercept import wildcards
@@ -45,6 +46,7 @@ def gateway_listener(db: Db, view: View, name: str) -> Listener | None:
     chains = unique_chains([chain for server in _distinct(group) for chain in _chains(db, view, group, server)])
     if not chains:
         return None
+    topology = proxy_config(db, view).gateway_topology
     origins: frozenset[ObjectRef] = frozenset((*(server.origin for server in group.servers), *(chain.origin for chain in chains if chain.origin)))
     return Listener(
         name,
@@ -53,6 +55,7 @@ def gateway_listener(db: Db, view: View, name: str) -> Listener | None:
         Direction.OUTBOUND,
         chains,
         inspects_tls=group.kind is ServerKind.TLS,
+        takes_proxy_protocol=topology is not None and topology.proxy_protocol is not None,
         origins=origins,
     )
 

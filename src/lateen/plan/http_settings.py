@@ -30,7 +30,7 @@ SERVER = "istio-envoy"
 class HttpSettings:
     """Settings of a connection manager. Durations in seconds, sizes in bytes; None: Envoy's default. Empty texts: Envoy's default too.
 
-    `server_name` empty with `keeps_server`: the upstream's own `server` header passes."""
+    `server_name` empty with `keeps_server`: the upstream's own `server` header passes. `tells_upstream`: Envoy's own `x-envoy-` headers are added."""
 
     normalizes_path: bool = True
     merges_slashes: bool = False
@@ -45,6 +45,7 @@ class HttpSettings:
     accepts_http10: bool = False
     keeps_header_case: bool = False
     appends_forwarded_port: bool = False
+    tells_upstream: bool = True
     underscores: str = ""
     idle_timeout_s: float | None = None
     max_connection_s: float | None = None
@@ -123,6 +124,9 @@ def _headers(settings: HttpSettings, headers: ProxyHeaders | None) -> HttpSettin
         settings = replace(settings, keeps_server=off, server_name="" if off else headers.server.value or settings.server_name)
     if headers.request_id is not None and headers.request_id.disabled:
         settings = replace(settings, makes_request_id=False)
+    if headers.envoy_debug_headers is not None and headers.envoy_debug_headers.disabled:
+        settings = replace(settings, tells_upstream=False)
+    settings = replace(settings, keeps_header_case=bool(headers.preserve_http1_header_case))
     return replace(settings, appends_forwarded_port=bool(headers.x_forwarded_port and headers.x_forwarded_port.enabled))
 
 

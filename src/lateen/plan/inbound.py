@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lateen.base.names import BLACK_HOLE, INBOUND_PASSTHROUGH, INBOUND_PORT, VIRTUAL_INBOUND, ObjectRef, inbound_cluster
+from lateen.config.kinds.istio.virtual_service import HttpRetry
+from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
 from lateen.mesh.inbound import InboundPort, inbound_ports
 from lateen.mesh.model import MtlsMode, Protocol
 from lateen.mesh.peer_authentication import mtls_mode, port_modes
 from lateen.mesh.view import View
+from lateen.plan.http_action import retries
 from lateen.plan.intercept import is_captured, wildcards
 from lateen.plan.listener import (
     HTTP_PROTOCOLS,
@@ -32,6 +35,7 @@ from lateen.plan.listener import (
     TcpTarget,
     unique_chains,
 )
+from lateen.plan.route import Retries
 from lateen.plan.server_tls import mesh_tls, server_tls
 from lateen.plan.tcp_chains import to_cluster
 
@@ -71,6 +75,17 @@ SHAPES: dict[tuple[MtlsMode, str], tuple[_Shape, ...]] = {
 """Mode and protocol → the chains of a port. Source: Istio, inbound filter chain options."""
 
 
+BEFORE_REQUEST = Retries(2, "reset-before-request", avoids_tried_hosts=False)
+"""Inbound retries where the mesh says nothing: only what the application has seen nothing of. Source: Istio."""
+
+
+@query
+def inbound_retries(db: Db) -> Retries | None:
+    """How inbound requests are retried; None: not at all. Source: Istio MeshConfig.defaultInboundHttpRetryPolicy."""
+    said = mesh_field(db, "default_inbound_http_retry_policy")
+    return retries(said, True) if isinstance(said, HttpRetry) else BEFORE_REQUEST
+
+
 def _speaks(protocol: Protocol) -> str:
     if protocol.is_http:
         return _Speaks.HTTP
@@ -82,7 +97,7 @@ def port_chains(db: Db, port: InboundPort, cluster: str, mode: MtlsMode, name: s
     number = port.service_port if port.host else port.port
     operation = f"{port.host}:{port.service_port}/*" if port.host else f":{number}/*"
     is_grpc = port.protocol in (Protocol.GRPC, Protocol.GRPC_WEB)
-    route = InboundRoute(cluster, f"inbound|http|{number}", cluster, operation, not is_grpc)
+    route = InboundRoute(cluster, f"inbound|http|{number}", cluster, operation, None if is_grpc else inbound_retries(db))
     prefix = f"inbound_{port.bind or '0.0.0.0'}_{port.port}" if at else "InboundPassthroughCluster"
     for shape in SHAPES[mode, _speaks(port.protocol)]:
         tls: ServerTls | None = mesh_tls(db, shape.is_http) if shape.ends_tls else None
@@ -104,7 +119,7 @@ def own_tls_chain(db: Db, port: InboundPort, name: str, at: int) -> Chain:
     assert port.tls is not None
     is_http = port.protocol.is_http or port.protocol is Protocol.HTTPS
     cluster = inbound_cluster(port.port)
-    route = InboundRoute(cluster, f"inbound|http|{port.port}", cluster, f"{port.host or ''}:{port.port}/*")
+    route = InboundRoute(cluster, f"inbound|http|{port.port}", cluster, f"{port.host or ''}:{port.port}/*", inbound_retries(db))
     does = Http(route, Role.SERVER, f"inbound_{port.port}") if is_http else to_cluster(cluster)
     return Chain(ChainMatch(at, TLS), does, server_tls(db, port.tls, is_http), name, port.origin)
 
@@ -126,7 +141,9 @@ def _passthrough_chains(db: Db, mode: MtlsMode, number: int) -> tuple[Chain, ...
         named = f"{CATCH_ALL}-catchall-http" if isinstance(chain.does, Http) else CATCH_ALL
         does = chain.does
         if isinstance(does, Http):
-            does = Http(InboundRoute(cluster, f"inbound|http|{number}", cluster, f":{number}/*"), Role.SERVER, cluster, is_mutual=does.is_mutual)
+            does = Http(
+                InboundRoute(cluster, f"inbound|http|{number}", cluster, f":{number}/*", inbound_retries(db)), Role.SERVER, cluster, is_mutual=does.is_mutual
+            )
         chains.append(Chain(chain.match, does, chain.tls, named, chain.origin))
     return tuple(chains)
 

@@ -5,8 +5,10 @@ No YAML kind and no Envoy message appears here. Chains are tried as Envoy does: 
 
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import ip_network
 
 from lateen.base.names import ObjectRef
+from lateen.plan.route import Retries
 
 TLS = "tls"
 RAW = "raw_buffer"
@@ -128,13 +130,13 @@ class Tcp:
 
 @dataclass(frozen=True)
 class InboundRoute:
-    """The one route of an inbound port, inline in its listener. `retries` False: gRPC, never retried here. `operation`: its name in traces."""
+    """The one route of an inbound port, inline in its listener. `retries` None: nothing is retried here. `operation`: its name in traces."""
 
     name: str
     host: str
     cluster: str
     operation: str
-    retries: bool = True
+    retries: Retries | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ def unique_chains(chains: list[Chain]) -> tuple[Chain, ...]:
     """Chains without those whose match an earlier one has: Envoy refuses two equal matches. A server name taken before is left out of a later chain."""
     found: dict[tuple[object, ...], Chain] = {}
     taken: set[tuple[object, ...]] = set()
-    for chain in chains:
+    for chain in possible(chains):
         match = chain.match
         rest = (match.port, match.transport, match.protocols, match.destinations, match.sources)
         names = tuple(name for name in match.server_names if (*rest, name) not in taken)
@@ -219,6 +221,29 @@ def unique_chains(chains: list[Chain]) -> tuple[Chain, ...]:
             chain = _with_names(chain, names)
         found[key] = chain
     return tuple(found.values())
+
+
+def possible(chains: list[Chain]) -> list[Chain]:
+    """Chains as Envoy takes them: server names in lower case, only whole names and `*.` ones; networks that are some. A chain that asks for nothing else
+    but the impossible is left out: it would never be taken."""
+    found = []
+    for chain in chains:
+        match = chain.match
+        names = tuple(dict.fromkeys(name.lower() for name in match.server_names if "*" not in name.removeprefix("*.")))
+        networks = tuple(text for text in match.destinations if _is_network(text))
+        if bool(names) != bool(match.server_names) or bool(networks) != bool(match.destinations):
+            continue
+        narrowed = ChainMatch(match.port, match.transport, match.protocols, names, networks, match.sources)
+        found.append(chain if narrowed == match else Chain(narrowed, chain.does, chain.tls, chain.name, chain.origin))
+    return found
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_names(chain: Chain, names: tuple[str, ...]) -> Chain:

@@ -92,7 +92,7 @@ class _Entries:
         """Adds to the listener at a place, or opens it."""
         key = (place.addresses[0], place.port)
         if key not in self._locked:
-            self.found.setdefault(key, (place, [], is_bound))[1].append(contribution)
+            self.found.setdefault(key, (place, [], is_bound or place.port == 0))[1].append(contribution)
 
 
 def _is_network(address: str) -> bool:

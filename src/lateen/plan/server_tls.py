@@ -25,6 +25,14 @@ MESH_CIPHERS = (
     "AES128-GCM-SHA256",
 )
 """What inbound mesh TLS accepts below TLS 1.3. Source: Istio's defaults."""
+_CIPHERS = frozenset(
+    f"{exchange}-{cipher}"
+    for exchange in ("ECDHE-ECDSA", "ECDHE-RSA")
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA", "AES128-SHA256")
+) | frozenset(("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"))
+"""The cipher suites that Envoy's TLS library knows; one it doesn't know would make it refuse the whole listener. Source: Envoy, TlsParameters."""
+_CURVES = frozenset(("X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"))
+_HASH_LENGTH, _SPKI_LENGTH = 64, 44
 _MESH_VERSIONS = {MeshTlsProtocol.TLSV1_2: "TLSv1_2", MeshTlsProtocol.TLSV1_3: "TLSv1_3"}
 _VERSIONS = {TlsProtocol.TLSV1_0: "TLSv1_0", TlsProtocol.TLSV1_1: "TLSv1_1", TlsProtocol.TLSV1_2: "TLSv1_2", TlsProtocol.TLSV1_3: "TLSv1_3"}
 _MUTUAL = (ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL)
@@ -46,9 +54,20 @@ def mesh_tls(db: Db, for_http: bool) -> ServerTls:
         alpn=HTTP_ALPN if for_http else ("istio-peer-exchange", "h2", "http/1.1"),
         min_version=_MESH_VERSIONS.get(settings.min_protocol_version, "TLSv1_2"),
         max_version="TLSv1_3",
-        ciphers=settings.cipher_suites or MESH_CIPHERS,
-        curves=settings.ecdh_curves,
+        ciphers=known_ciphers(settings.cipher_suites) or MESH_CIPHERS,
+        curves=tuple(name for name in settings.ecdh_curves if name in _CURVES),
     )
+
+
+def known_ciphers(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that can be used, each once."""
+    return tuple(dict.fromkeys(name for name in names if name in _CIPHERS))
+
+
+def _is_hash(text: str) -> bool:
+    """SHA-256 in hexadecimal, with colons or without."""
+    digits = text.replace(":", "")
+    return len(digits) == _HASH_LENGTH and all(one in "0123456789abcdefABCDEF" for one in digits)
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -108,7 +127,6 @@ def _root(db: Db, tls: Written) -> SecretSource | None:
 @query
 def server_tls(db: Db, tls: Written, is_http: bool) -> ServerTls:
     """How a server of a Gateway, or a Sidecar's ingress listener, ends TLS. `is_http`: HTTP versions are offered."""
-    ciphers = tls.cipher_suites
     said = mesh_field(db, "tls_defaults")
     defaults = said if isinstance(said, MeshTls) else MeshTls()
     low = _VERSIONS.get(tls.min_protocol_version) or _MESH_VERSIONS.get(defaults.min_protocol_version, "")
@@ -122,8 +140,8 @@ def server_tls(db: Db, tls: Written, is_http: bool) -> ServerTls:
         alpn=HTTP_ALPN if is_http else (),
         min_version=low,
         max_version=_VERSIONS.get(tls.max_protocol_version, ""),
-        ciphers=tuple(ciphers) or tuple(defaults.cipher_suites),
-        curves=defaults.ecdh_curves,
-        certificate_hashes=tls.verify_certificate_hash,
-        certificate_spki=tls.verify_certificate_spki,
+        ciphers=known_ciphers(tls.cipher_suites) or known_ciphers(defaults.cipher_suites),
+        curves=tuple(name for name in tls.ecdh_curves or defaults.ecdh_curves if name in _CURVES),
+        certificate_hashes=tuple(text for text in tls.verify_certificate_hash if _is_hash(text)),
+        certificate_spki=tuple(text for text in tls.verify_certificate_spki if len(text) == _SPKI_LENGTH),
     )

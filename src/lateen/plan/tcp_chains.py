@@ -26,16 +26,17 @@ def to_cluster(cluster: str) -> Tcp:
 
 
 @query
-def _policy(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset: str) -> TrafficPolicy:
+def _policy(db: Db, eyes: Scope, labels: Labels, host: str, subset: str) -> TrafficPolicy:
+    """What a DestinationRule says of a host and subset; what it says of single ports counts for their clusters alone, as in Istio."""
     seen = service_seen(db, eyes, host)
     rule = destination_rule(db, eyes.namespace, seen.namespace if seen else eyes.namespace, host, labels)
-    return policy_of(db, rule, port, subset)
+    return policy_of(db, rule, 0, subset)
 
 
 def _forward(db: Db, view: View, destinations: tuple[TcpDestination, ...], is_split: bool) -> Tcp:
     """The first destination's DestinationRule says how long connections may last and idle, and whether the source address chooses the host."""
     first = destinations[0]
-    policy = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.port, first.subset)
+    policy = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.subset)
     pool = (policy.connection_pool.tcp if policy.connection_pool else None) or TcpPool()
     balancer = policy.load_balancer
     hashed = balancer is not None and balancer.consistent_hash is not None and bool(balancer.consistent_hash.use_source_ip)

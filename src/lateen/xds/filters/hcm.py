@@ -7,6 +7,7 @@ from lateen.wire.pb.envoy.config.core.v3 import config_source_pb2, protocol_pb2
 from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2
 from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2, route_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm
+from lateen.wire.pb.envoy.extensions.http.header_formatters.preserve_case.v3 import preserve_case_pb2
 from lateen.xds.any import duration, packed
 from lateen.xds.filters.access_log import access_logs
 from lateen.xds.filters.order import http_filters
@@ -16,7 +17,7 @@ _Manager = hcm.HttpConnectionManager
 
 def hcm_filter(http: Http, settings: HttpSettings, log: AccessLog | None) -> listener_components_pb2.Filter:
     """The network filter of a chain that routes requests."""
-    message = _Manager(stat_prefix=http.stat_prefix, access_log=access_logs(log), http_filters=http_filters(http))
+    message = _Manager(stat_prefix=http.stat_prefix, access_log=access_logs(log), http_filters=http_filters(http, settings))
     if isinstance(http.route, str):
         ads = config_source_pb2.ConfigSource(ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3)
         message.rds.CopyFrom(hcm.Rds(config_source=ads, route_config_name=http.route))
@@ -60,6 +61,7 @@ def _paths_and_headers(message: _Manager, settings: HttpSettings) -> None:
     if settings.keeps_header_case:
         case = protocol_pb2.Http1ProtocolOptions.HeaderKeyFormat()
         case.stateful_formatter.name = "envoy.http.stateful_header_formatters.preserve_case"
+        case.stateful_formatter.typed_config.CopyFrom(packed(preserve_case_pb2.PreserveCaseFormatterConfig()))
         message.http_protocol_options.header_key_format.CopyFrom(case)
 
 
@@ -96,9 +98,14 @@ def inbound_routes(plan: InboundRoute) -> route_pb2.RouteConfiguration:
     action = route_components_pb2.RouteAction(cluster=plan.cluster, timeout=duration(0))
     action.max_stream_duration.max_stream_duration.CopyFrom(duration(0))
     action.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
-    if plan.retries:
-        action.retry_policy.retry_on = "reset-before-request"
-        action.retry_policy.num_retries.value = 2
+    if plan.retries is not None:
+        policy = action.retry_policy
+        policy.retry_on, policy.num_retries.value = plan.retries.on, plan.retries.attempts
+        policy.retriable_status_codes.extend(plan.retries.codes)
+        if plan.retries.per_try_timeout_s is not None:
+            policy.per_try_timeout.CopyFrom(duration(plan.retries.per_try_timeout_s))
+        if plan.retries.base_interval_s is not None:
+            policy.retry_back_off.base_interval.CopyFrom(duration(plan.retries.base_interval_s))
     route = route_components_pb2.Route(name="default", match=route_components_pb2.RouteMatch(prefix="/"), route=action)
     route.decorator.operation = plan.operation
     host = route_components_pb2.VirtualHost(name=plan.host, domains=["*"], routes=[route])

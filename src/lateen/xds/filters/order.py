@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from lateen.plan.http_settings import HttpSettings
 from lateen.plan.listener import Http, Role
 from lateen.wire.pb.envoy.extensions.filters.http.cors.v3 import cors_pb2
 from lateen.wire.pb.envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -19,15 +20,15 @@ class HttpFilter:
     """A kind of filter: its name, and the messages of those that are wanted here, mostly one or none."""
 
     name: str
-    messages: Callable[[Http], Iterable[object]]
+    messages: Callable[[Http, HttpSettings], Iterable[object]]
 
 
-GRPC_WEB = HttpFilter("envoy.filters.http.grpc_web", lambda http: [grpc_web_pb2.GrpcWeb()] if http.has_grpc_web else [])
-ALPN = HttpFilter("lateen.filters.http.alpn", offered_protocol)
-FAULT = HttpFilter("envoy.filters.http.fault", lambda _: [fault_pb2.HTTPFault()])
-CORS = HttpFilter("envoy.filters.http.cors", lambda _: [cors_pb2.Cors()])
-NAMES = HttpFilter("envoy.filters.http.dynamic_forward_proxy", lambda http: map(by_host, http.names))
-ROUTER = HttpFilter("envoy.filters.http.router", lambda _: [router_pb2.Router()])
+GRPC_WEB = HttpFilter("envoy.filters.http.grpc_web", lambda http, _: [grpc_web_pb2.GrpcWeb()] if http.has_grpc_web else [])
+ALPN = HttpFilter("lateen.filters.http.alpn", lambda http, _: offered_protocol(http))
+FAULT = HttpFilter("envoy.filters.http.fault", lambda *_: [fault_pb2.HTTPFault()])
+CORS = HttpFilter("envoy.filters.http.cors", lambda *_: [cors_pb2.Cors()])
+NAMES = HttpFilter("envoy.filters.http.dynamic_forward_proxy", lambda http, _: map(by_host, http.names))
+ROUTER = HttpFilter("envoy.filters.http.router", lambda _, settings: [router_pb2.Router(suppress_envoy_headers=not settings.tells_upstream)])
 
 OUTBOUND = (GRPC_WEB, ALPN, FAULT, CORS, NAMES, ROUTER)
 INBOUND = (GRPC_WEB, FAULT, CORS, ROUTER)
@@ -37,6 +38,6 @@ ORDER = {Role.CLIENT: OUTBOUND, Role.SERVER: INBOUND, Role.GATEWAY: GATEWAY}
 they are always there so that a route change touches no listener."""
 
 
-def http_filters(http: Http) -> list[hcm.HttpFilter]:
+def http_filters(http: Http, settings: HttpSettings) -> list[hcm.HttpFilter]:
     """The filters of one connection manager, the router last."""
-    return [hcm.HttpFilter(name=one.name, typed_config=packed(message)) for one in ORDER[http.role] for message in one.messages(http)]
+    return [hcm.HttpFilter(name=one.name, typed_config=packed(message)) for one in ORDER[http.role] for message in one.messages(http, settings)]
