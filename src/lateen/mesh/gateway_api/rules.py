@@ -53,6 +53,15 @@ from lateen.mesh.gateway_api.backends import destination
 
 RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
 NO_BACKEND = DirectResponse(status=500)
+FILTERS = {
+    "RequestHeaderModifier": "request_header_modifier",
+    "ResponseHeaderModifier": "response_header_modifier",
+    "RequestMirror": "request_mirror",
+    "RequestRedirect": "request_redirect",
+    "URLRewrite": "url_rewrite",
+    "CORS": "cors",
+}
+"""Type of a filter → its part; the types in force."""
 
 
 def http_rules(db: Db, route: HTTPRoute | GRPCRoute, *, needs_grant: bool) -> Iterator[HttpRoute]:
@@ -70,12 +79,13 @@ def http_rules(db: Db, route: HTTPRoute | GRPCRoute, *, needs_grant: bool) -> It
 
 def _rule(db: Db, route: HTTPRoute | GRPCRoute, rule: HttpRouteRule | GrpcRouteRule, name: str, needs_grant: bool) -> HttpRoute:
     kind = type(route).__name__
+    filters = tuple(_typed(item) for item in rule.filters)
     changes = _changes(rule.filters)
     mirrors: list[HttpMirror] = []
     redirect: HttpRedirect | None = None
     rewrite: HttpRewrite | None = None
     cors: CorsPolicy | None = None
-    for item in rule.filters:
+    for item in filters:
         if item.request_mirror and item.request_mirror.backend_ref:
             to = destination(db, kind, route.namespace, item.request_mirror.backend_ref, needs_grant=needs_grant)
             mirrors += [HttpMirror(destination=to, percentage=_share(item.request_mirror))] if to.host else []
@@ -158,9 +168,15 @@ def _operations(written: HeaderModifier | None) -> HeaderOperations | None:
     return HeaderOperations(set=Map({one.name: one.value for one in written.set}), add=Map({one.name: one.value for one in written.add}), remove=written.remove)
 
 
+def _typed(written: RouteFilter) -> RouteFilter:
+    """The filter with the one part that its type names."""
+    name = FILTERS.get(written.type)
+    return RouteFilter(type=written.type, **{name: getattr(written, name)}) if name else RouteFilter()
+
+
 def _changes(filters: Iterable[RouteFilter]) -> Headers | None:
     request = response = None
-    for one in filters:
+    for one in map(_typed, filters):
         request = _operations(one.request_header_modifier) or request
         response = _operations(one.response_header_modifier) or response
     return Headers(request=request, response=response) if request or response else None
@@ -183,7 +199,9 @@ def _paths(written: PathModifier | None) -> tuple[str, str | None]:
     """(whole path, prefix) in place of the request's."""
     if written is None:
         return "", None
-    return written.replace_full_path or "", written.replace_prefix_match
+    if written.type == "ReplacePrefixMatch":
+        return "", written.replace_prefix_match
+    return (written.replace_full_path or "", None) if written.type == "ReplaceFullPath" else ("", None)
 
 
 def _redirect(written: RequestRedirect) -> HttpRedirect:
