@@ -20,9 +20,8 @@ def listener_names(db: Db, view: View) -> frozenset[str]:
     return frozenset((VIRTUAL_OUTBOUND, *((VIRTUAL_INBOUND,) if is_captured(view) else ()), *outbound_names(db, view), *bound_names(db, view)))
 
 
-@query
 def listener(db: Db, view: View, name: str) -> Listener | None:
-    """One listener by name; None: the view has none of that name."""
+    """One listener by name; None: the view has none of that name. Not kept: what is emitted of it is."""
     if view.is_router:
         return gateway_listener(db, view, name)
     if name == VIRTUAL_OUTBOUND:

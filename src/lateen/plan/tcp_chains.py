@@ -14,10 +14,11 @@ from lateen.mesh.gateways import GatewayServer
 from lateen.mesh.model import Labels, Port, Service
 from lateen.mesh.view import View
 from lateen.mesh.visibility import Scope, scope
+from lateen.plan.byte_rules import has_connection_rules, has_routes
 from lateen.plan.destinations import service_seen
 from lateen.plan.listener import Chain, ChainMatch, Tcp, TcpTarget, Tunnel
 from lateen.plan.name_caches import names_of
-from lateen.plan.tcp_routes import TcpDestination, TcpRule, server_rules, sidecar_rules
+from lateen.plan.tcp_routes import NO_RULES, TcpDestination, TcpRule, server_rules, sidecar_rules
 
 
 def to_cluster(cluster: str) -> Tcp:
@@ -36,7 +37,10 @@ def _policy(db: Db, eyes: Scope, labels: Labels, host: str, subset: str) -> Traf
 def _forward(db: Db, view: View, destinations: tuple[TcpDestination, ...], is_split: bool) -> Tcp:
     """The first destination's DestinationRule says how long connections may last and idle, and whether the source address chooses the host."""
     first = destinations[0]
-    policy = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.subset)
+    if has_connection_rules(db, first.host):
+        policy = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.subset)
+    else:
+        policy = TrafficPolicy()
     pool = (policy.connection_pool.tcp if policy.connection_pool else None) or TcpPool()
     balancer = policy.load_balancer
     hashed = balancer is not None and balancer.consistent_hash is not None and bool(balancer.consistent_hash.use_source_ip)
@@ -68,7 +72,8 @@ def destination_chains(db: Db, view: View, service: Service, port: Port, network
     number = service.ports[0].number if len(service.ports) == 1 else port.number
     default = TcpDestination(outbound_cluster(number, "", service.hostname), 1, service.hostname, number, "")
     networks = (network,) if network else ()
-    found = sidecar_rules(db, view, service.hostname, port.number, is_tls=port.protocol.is_tls)
+    is_tls = port.protocol.is_tls
+    found = sidecar_rules(db, view, service.hostname, port.number, is_tls=is_tls) if has_routes(db, service.hostname) else NO_RULES
     chains = [_rule_chain(db, view, rule, networks) for rule in found.rules]
     if found.needs_default and not any(rule.networks == networks != () for rule in found.rules):
         match = ChainMatch(server_names=_names((service.hostname,) if needs_name else ()), destinations=networks)

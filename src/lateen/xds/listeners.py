@@ -34,17 +34,23 @@ def listener_names(db: Db, view: View) -> frozenset[str]:
     return planned_names(db, view)
 
 
-@query
 def listener_resource(db: Db, view: View, name: str) -> Resource | None:
-    """One listener of a view; None: it has none of that name."""
+    """One listener of a view; None: it has none of that name. Views whose plans are equal share the bytes."""
     plan = listener(db, view, name)
     if plan is None:
         return None
-    roles = {chain.does.role for chain in _all_chains(plan) if isinstance(chain.does, Http)}
-    settings = {role: settings_for(db, view, role) for role in sorted(roles, key=lambda role: role.value)}
-    message = _message(plan, settings, access_log(db))
-    _apply_limits(db, view, plan, message)
-    return Resource(ResourceType.LISTENER, name, message.SerializeToString(deterministic=True), _origins(plan))
+    roles = sorted({chain.does.role for chain in _all_chains(plan) if isinstance(chain.does, Http)}, key=lambda role: role.value)
+    settings = tuple((role, settings_for(db, view, role)) for role in roles)
+    connections = proxy_config(db, view).connection_settings
+    return _emitted(db, plan, settings, connections.listener_per_connection_buffer_limit_bytes if connections else None)
+
+
+@query
+def _emitted(db: Db, plan: Listener, settings: tuple[tuple[Role, HttpSettings], ...], buffer_bytes: int | None) -> Resource:
+    """A planned listener as a resource. `buffer_bytes` None: Envoy's own limit of a connection's buffers."""
+    message = _message(plan, dict(settings), access_log(db))
+    _apply_limits(db, plan, message, buffer_bytes)
+    return Resource(ResourceType.LISTENER, plan.name, message.SerializeToString(deterministic=True), _origins(plan))
 
 
 def _origins(plan: Listener) -> frozenset[ObjectRef]:
@@ -80,7 +86,7 @@ def _message(plan: Listener, settings: dict[Role, HttpSettings], log: AccessLog 
     return message
 
 
-def _apply_limits(db: Db, view: View, plan: Listener, message: listener_pb2.Listener) -> None:
+def _apply_limits(db: Db, plan: Listener, message: listener_pb2.Listener, buffer_bytes: int | None) -> None:
     """How long detection waits, and the sizes that the ProxyConfig gives."""
     said = mesh_field(db, "protocol_detection_timeout")
     if plan.inspects_http or plan.inspects_tls:
@@ -88,9 +94,8 @@ def _apply_limits(db: Db, view: View, plan: Listener, message: listener_pb2.List
         seconds = float(said) if isinstance(said, float) else waits
         message.listener_filters_timeout.CopyFrom(duration(seconds))
         message.continue_on_listener_filters_timeout = seconds > 0
-    connections = proxy_config(db, view).connection_settings
-    if connections and connections.listener_per_connection_buffer_limit_bytes is not None:
-        message.per_connection_buffer_limit_bytes.value = connections.listener_per_connection_buffer_limit_bytes
+    if buffer_bytes is not None:
+        message.per_connection_buffer_limit_bytes.value = buffer_bytes
 
 
 def _listener_filters(plan: Listener) -> list[listener_components_pb2.ListenerFilter]:
