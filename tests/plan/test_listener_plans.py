@@ -61,7 +61,7 @@ def test_http_ports_share_the_wildcard_and_others_sit_at_the_service(mesh):
 
 def test_what_an_http_port_cannot_read_goes_where_unknown_traffic_goes(mesh):
     plan = listener(mesh(CART), view(), "0.0.0.0_80")
-    assert matches(plan.chains) == [(RAW, HTTP_PROTOCOLS, False, "Http")]
+    assert matches(plan.chains) == [(RAW, ("http/1.0", *HTTP_PROTOCOLS), False, "Http")]
     assert plan.chains[0].does.route == "80"
     assert plan.fallback.does.targets == (TcpTarget("PassthroughCluster"),)
     closed = MeshConfig(outbound_traffic_policy=MeshOutboundPolicy(mode=MeshOutboundMode.REGISTRY_ONLY))

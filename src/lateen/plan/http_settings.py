@@ -80,7 +80,7 @@ EDGE = HttpSettings(
 
 
 @query
-def http_settings(db: Db, config: MeshProxyConfig, role: Role, accepts_http10: bool) -> HttpSettings:
+def http_settings(db: Db, config: MeshProxyConfig, role: Role, has_http10: bool) -> HttpSettings:
     """The settings of one role under a ProxyConfig."""
     said = mesh_field(db, "path_normalization")
     kind = said.normalization if isinstance(said, PathNormalization) else NormalizationType.DEFAULT
@@ -90,15 +90,21 @@ def http_settings(db: Db, config: MeshProxyConfig, role: Role, accepts_http10: b
         settings = replace(settings, uses_remote_address=True, trusted_hops=topology.num_trusted_proxies)
     if role is not Role.CLIENT:
         settings = replace(settings, server_name=SERVER)
-    settings = replace(settings, accepts_http10=accepts_http10)
+    settings = replace(settings, accepts_http10=has_http10)
     settings = _client_certificate(settings, role, topology, config.proxy_headers or ProxyHeaders())
     settings = _connections(settings, config.connection_settings or ConnectionSettings(), role)
     return _headers(settings, config.proxy_headers)
 
 
+def accepts_http10(db: Db, view: View) -> bool:
+    """HTTP/1.0 is spoken. Source: Istio node metadata HTTP10, from ISTIO_META_HTTP10 of the proxy's environment."""
+    said = dict(view.metadata).get("HTTP10") or proxy_config(db, view).proxy_metadata.get("ISTIO_META_HTTP10", "")
+    return said in ("1", "true")
+
+
 def settings_for(db: Db, view: View, role: Role) -> HttpSettings:
     """The settings of one role for a view."""
-    return http_settings(db, proxy_config(db, view), role, dict(view.metadata).get("HTTP10", "") in ("1", "true"))
+    return http_settings(db, proxy_config(db, view), role, accepts_http10(db, view))
 
 
 def _client_certificate(settings: HttpSettings, role: Role, topology: Topology, headers: ProxyHeaders) -> HttpSettings:

@@ -4,7 +4,7 @@ Source: Istio, inbound filter chains by mutual TLS mode and protocol; conditions
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lateen.base.names import BLACK_HOLE, INBOUND_PASSTHROUGH, INBOUND_PORT, VIRTUAL_INBOUND, ObjectRef, inbound_cluster
 from lateen.config.kinds.istio.virtual_service import HttpRetry
@@ -15,8 +15,10 @@ from lateen.mesh.model import MtlsMode, Protocol
 from lateen.mesh.peer_authentication import mtls_mode, port_modes
 from lateen.mesh.view import View
 from lateen.plan.http_action import retries
+from lateen.plan.http_settings import accepts_http10
 from lateen.plan.intercept import is_captured, wildcards
 from lateen.plan.listener import (
+    HTTP10,
     HTTP_PROTOCOLS,
     MESH_ALPN,
     MESH_HTTP_ALPN,
@@ -148,6 +150,11 @@ def _passthrough_chains(db: Db, mode: MtlsMode, number: int) -> tuple[Chain, ...
     return tuple(chains)
 
 
+def _with_http10(chains: list[Chain]) -> list[Chain]:
+    """Detected requests of HTTP/1.0 are requests too, where the proxy speaks it."""
+    return [replace(one, match=replace(one.match, protocols=(HTTP10, *HTTP_PROTOCOLS))) if one.match.protocols == HTTP_PROTOCOLS else one for one in chains]
+
+
 def virtual_inbound(db: Db, view: View) -> Listener:
     """The listener that takes every connection to the pod."""
     chains = [Chain(ChainMatch(port=INBOUND_PORT), to_cluster(BLACK_HOLE), name=f"{CATCH_ALL}-blackhole")]
@@ -168,7 +175,7 @@ def virtual_inbound(db: Db, view: View) -> Listener:
         wildcards(view),
         INBOUND_PORT,
         Direction.INBOUND,
-        unique_chains(chains),
+        unique_chains(_with_http10(chains) if accepts_http10(db, view) else chains),
         keeps_original_destination=is_captured(view),
         inspects_tls=rest is not MtlsMode.DISABLE or not plain >= modes.keys(),
         inspects_http=True,

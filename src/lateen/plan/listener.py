@@ -14,6 +14,8 @@ TLS = "tls"
 RAW = "raw_buffer"
 HTTP_PROTOCOLS = ("http/1.1", "h2c")
 """What the HTTP inspector calls plaintext HTTP."""
+HTTP10 = "http/1.0"
+"""And its oldest version. A declared HTTP port takes it, to refuse it by name (426) where it is not wanted; a detected one leaves it to TCP then."""
 MESH_HTTP_ALPN = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 MESH_TCP_ALPN = ("istio-peer-exchange", "istio")
 MESH_ALPN = ("istio", "istio-peer-exchange", *MESH_HTTP_ALPN)

@@ -16,8 +16,10 @@ from lateen.mesh.model import Port, Protocol, Registry, Resolution, Service
 from lateen.mesh.services import addresses_for
 from lateen.mesh.view import View
 from lateen.mesh.visibility import EgressListener, OutboundPolicy, egress_listeners, outbound_policy
+from lateen.plan.http_settings import accepts_http10
 from lateen.plan.intercept import is_captured, local_address, wildcards
 from lateen.plan.listener import (
+    HTTP10,
     HTTP_PROTOCOLS,
     RAW,
     Chain,
@@ -212,12 +214,12 @@ def outbound_listener(db: Db, view: View, name: str) -> Listener | None:
 
 
 def _listener(db: Db, view: View, entry: Entry) -> Listener:
-    names = _names(db, view, entry)
+    names, has_http10 = _names(db, view, entry), accepts_http10(db, view)
     tcp: list[Chain] = []
     http: list[Chain] = []
     for contribution in entry.contributions:
         if contribution.route:
-            http.extend(_http_chains(contribution, names))
+            http.extend(_http_chains(contribution, names, has_http10))
         if not contribution.route or contribution.is_detected:
             tcp.extend(_tcp_chains(db, view, entry, contribution))
     chains = unique_chains([*http, *tcp])
@@ -248,15 +250,18 @@ def _names(db: Db, view: View, entry: Entry) -> tuple[NameCache, ...]:
     return tuple(dict.fromkeys(cache for cache in found if cache is not None))
 
 
-def _http_chains(contribution: Contribution, names: tuple[NameCache, ...]) -> Iterator[Chain]:
+def _http_chains(contribution: Contribution, names: tuple[NameCache, ...], has_http10: bool) -> Iterator[Chain]:
     """One chain; for a detected port one for each version of HTTP, because each offers another protocol upstream."""
     web = contribution.port.protocol is Protocol.GRPC_WEB
     prefix = f"outbound_{contribution.route}"
     if not contribution.is_detected:
-        yield Chain(ChainMatch(transport=RAW, protocols=HTTP_PROTOCOLS), Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web, names=names))
+        yield Chain(
+            ChainMatch(transport=RAW, protocols=(HTTP10, *HTTP_PROTOCOLS)), Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web, names=names)
+        )
         return
-    for protocol, alpn in zip(HTTP_PROTOCOLS, (ALPN_HTTP1, ALPN_HTTP2), strict=True):
-        yield Chain(ChainMatch(transport=RAW, protocols=(protocol,)), Http(contribution.route, Role.CLIENT, prefix, alpn, names=names))
+    first = (HTTP10, "http/1.1") if has_http10 else ("http/1.1",)
+    for protocols, alpn in ((first, ALPN_HTTP1), (("h2c",), ALPN_HTTP2)):
+        yield Chain(ChainMatch(transport=RAW, protocols=protocols), Http(contribution.route, Role.CLIENT, prefix, alpn, names=names))
 
 
 def _tcp_chains(db: Db, view: View, entry: Entry, contribution: Contribution) -> list[Chain]:

@@ -1,0 +1,40 @@
+"""What the protocol tests do from inside a pod: `client.py banner|websocket HOST PORT` prints JSON."""
+
+import base64
+import json
+import os
+import socket
+import sys
+import time
+
+what, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+began = time.monotonic()
+with socket.create_connection((host, port), timeout=10) as connection:
+    if what == "banner":
+        banner = connection.recv(100).decode()
+        connection.sendall(b"EHLO x\r\n")
+        print(json.dumps({"banner": banner, "answer": connection.recv(100).decode(), "seconds": time.monotonic() - began}))
+    else:
+        key = base64.b64encode(os.urandom(16)).decode()
+        lines = (
+            "GET /chat HTTP/1.1",
+            f"host: {host}:{port}",
+            "upgrade: websocket",
+            "connection: Upgrade",
+            f"sec-websocket-key: {key}",
+            "sec-websocket-version: 13",
+            "",
+            "",
+        )
+        connection.sendall("\r\n".join(lines).encode())
+        reader = connection.makefile("rb")
+        status = reader.readline().decode()
+        while reader.readline().strip():
+            pass
+        text, mask = b"over and over", os.urandom(4)
+        if " 101 " in status:
+            connection.sendall(bytes([0x81, 0x80 | len(text)]) + mask + bytes(one ^ mask[at % 4] for at, one in enumerate(text)))
+            echoed = reader.read(2 + len(text))[2:].decode()
+        else:
+            echoed = ""
+        print(json.dumps({"status": status.strip(), "echoed": echoed}))

@@ -1,0 +1,69 @@
+"""Protocols between two pods under STRICT: declared and detected ones, a server that speaks first, WebSocket, large requests, HTTP/1.0."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.harness import Mesh, need_namespaces, until
+
+FOLDER = Path(__file__).parent / "protocols"
+
+
+@pytest.fixture(scope="module")
+def talk() -> Iterator[Mesh]:
+    """A server that speaks everything and a client; no gateway."""
+    need_namespaces()
+    made = Mesh("talk")
+    try:
+        yield made.start(FOLDER / "mesh.yaml", options=("--image-map", str(FOLDER / "image-map.yaml")))
+    finally:
+        made.close()
+
+
+def said(mesh: Mesh, what: str, port: int) -> dict:
+    done = mesh.exec("deploy/client", sys.executable, str(FOLDER / "client.py"), what, "server", str(port), namespace="talk")
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def server_log(mesh: Mesh) -> str:
+    return next((mesh.run / "pods").glob("talk.server-*/access.log")).read_text()
+
+
+def test_requests_on_an_undeclared_port_are_seen_as_requests_at_both_ends(talk: Mesh) -> None:
+    status, body = talk.curl("http://server:7000/detected", namespace="talk")
+    assert status == 200
+    identity = json.loads(body)["headers"].get("X-Forwarded-Client-Cert", json.loads(body)["headers"].get("x-forwarded-client-cert", ""))
+    assert "spiffe://cluster.local/ns/talk/sa/client" in identity, body
+    until(lambda: "GET /detected" in server_log(talk), 10, "the server's proxy logs the request")
+
+
+def test_a_server_that_speaks_first_is_heard_on_an_undeclared_port(talk: Mesh) -> None:
+    heard = said(talk, "banner", 7001)
+    assert (heard["banner"], heard["answer"]) == ("220 hello\r\n", "250 EHLO x\r\n")
+
+
+def test_websocket_through_both_proxies(talk: Mesh) -> None:
+    assert said(talk, "websocket", 8001) == {"status": "HTTP/1.1 101 Switching Protocols", "echoed": "over and over"}
+
+
+def test_large_headers_and_bodies(talk: Mesh) -> None:
+    status, body = talk.curl("http://server:8000/", "-H", "x-large: " + "x" * 40_000, namespace="talk")
+    assert (status, len(json.loads(body)["headers"].get("X-Large") or json.loads(body)["headers"]["x-large"])) == (200, 40_000)
+    script = "head -c 20000000 /dev/zero | curl -s --max-time 20 --data-binary @- http://server:8000/"
+    done = talk.exec("deploy/client", "sh", "-c", script, namespace="talk")
+    assert json.loads(done.stdout) == {"size": 20_000_000}
+
+
+def test_http_1_0_is_refused_unless_asked_for(talk: Mesh) -> None:
+    status, _ = talk.curl("--http1.0", "http://server:8000/", namespace="talk")
+    assert status == 426
+
+
+def test_requests_between_sidecars_are_http_2(talk: Mesh) -> None:
+    assert talk.curl("http://server:8000/which", namespace="talk")[0] == 200
+    line = until(lambda: next((one for one in server_log(talk).splitlines() if "/which" in one), None), 10, "the request is logged")
+    assert "HTTP/2" in line, line
