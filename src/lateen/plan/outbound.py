@@ -255,9 +255,8 @@ def _http_chains(contribution: Contribution, names: tuple[NameCache, ...], has_h
     web = contribution.port.protocol is Protocol.GRPC_WEB
     prefix = f"outbound_{contribution.route}"
     if not contribution.is_detected:
-        yield Chain(
-            ChainMatch(transport=RAW, protocols=(HTTP10, *HTTP_PROTOCOLS)), Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web, names=names)
-        )
+        does = Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web, names=names)
+        yield Chain(ChainMatch(transport=RAW, protocols=(HTTP10, *HTTP_PROTOCOLS)), does)
         return
     first = (HTTP10, "http/1.1") if has_http10 else ("http/1.1",)
     for protocols, alpn in ((first, ALPN_HTTP1), (("h2c",), ALPN_HTTP2)):
