@@ -21,7 +21,7 @@ class EventPrinter:
                 click.echo(f"{event['object']}: live on {event['proxies']}/{event['of']} proxies in {event['ms']:.0f} ms")
             case "no-proxy":
                 click.echo(f"{event['object']}: no proxy needs it")
-            case "finding":
+            case "finding" if event["severity"] != "info":  # `lateen validate` tells those
                 text = finding_line(event)
                 if text not in self._shown:
                     self._shown.add(text)

@@ -20,7 +20,7 @@ from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Map
 from lateen.config.registry import KINDS
-from lateen.config.support_tables import NO_EFFECT, NOT_YET
+from lateen.config.support_tables import NO_EFFECT, NOT_HERE, NOT_YET, TEMPLATES
 
 
 class Support(StrEnum):
@@ -29,16 +29,20 @@ class Support(StrEnum):
     WORKS = "works"
     NOT_YET = "not in force yet"
     NO_EFFECT = "no effect, in Istio neither"
+    NOT_HERE = "no effect on one machine"
 
 
+TABLES = ((NOT_YET, Support.NOT_YET), (NO_EFFECT, Support.NO_EFFECT), (NOT_HERE, Support.NOT_HERE))
 MESH = "MeshConfig"
 """Name of the mesh configuration in the tables; the others are kinds' class names."""
 
 
 def _status(kind: str, path: str) -> Support:
     """The status of the longest listed path that `path` lies under."""
+    if kind in TEMPLATES and path.startswith(TEMPLATES[kind]):
+        return _status("Pod", path.removeprefix(TEMPLATES[kind]))
     best, found = -1, Support.WORKS
-    for listed, status in ((NOT_YET, Support.NOT_YET), (NO_EFFECT, Support.NO_EFFECT)):
+    for listed, status in TABLES:
         for prefix in listed.get(kind, ()):
             is_under = path == prefix or path.startswith((f"{prefix}.", f"{prefix}[", f"{prefix}{{")) or prefix == ""
             if is_under and len(prefix) > best:
@@ -81,7 +85,7 @@ def unlisted() -> tuple[str, ...]:
     """Lines of the tables that name no field; empty unless a table is wrong."""
     wrong: list[str] = []
     kinds: dict[str, type[Spec]] = {kind.__name__: kind for kind in KINDS} | {MESH: MeshConfig}
-    for table in (NOT_YET, NO_EFFECT):
+    for table, _ in TABLES:
         for name, paths in table.items():
             known = set(field_paths(kinds[name])) | {""} if name in kinds else set()
             wrong += [f"{name} {path}" for path in paths if path not in known]
@@ -105,7 +109,7 @@ def _severity(status: Support) -> Severity:
 
 
 def _words(status: Support) -> str:
-    return "not in force yet" if status is Support.NOT_YET else "has no effect (in Istio neither)"
+    return {Support.NOT_YET: "not in force yet", Support.NOT_HERE: "has no effect on one machine"}.get(status, "has no effect (in Istio neither)")
 
 
 def _finding(ref: ObjectRef, path: str, status: Support) -> Finding:
@@ -141,7 +145,7 @@ def _said_in(value: object, kind: str, path: str, place: str) -> Iterator[tuple[
 
 
 def _has_lines(kind: str) -> bool:
-    return kind in NOT_YET or kind in NO_EFFECT
+    return kind in TEMPLATES or any(kind in table for table, _ in TABLES)
 
 
 def _default(item: msgspec.structs.FieldInfo) -> object:
