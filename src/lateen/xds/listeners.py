@@ -5,7 +5,7 @@ from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
 from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
-from lateen.plan.access_logs import AccessLog, access_log
+from lateen.plan.access_logs import AccessLog, access_logs
 from lateen.plan.http_settings import HttpSettings, settings_for
 from lateen.plan.listener import Chain, Direction, Http, Listener, Role
 from lateen.plan.listeners import listener
@@ -17,7 +17,7 @@ from lateen.wire.pb.envoy.extensions.filters.listener.original_dst.v3 import ori
 from lateen.wire.pb.envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from lateen.wire.pb.envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from lateen.xds.any import duration, packed
-from lateen.xds.filters.access_log import refused_connection_logs
+from lateen.xds.filters.access_log import refused_connection_loggers
 from lateen.xds.filters.hcm import hcm_filter
 from lateen.xds.filters.tcp_proxy import tcp_filters
 from lateen.xds.resources import Resource, ResourceType
@@ -48,7 +48,7 @@ def listener_resource(db: Db, view: View, name: str) -> Resource | None:
 @query
 def _emitted(db: Db, plan: Listener, settings: tuple[tuple[Role, HttpSettings], ...], buffer_bytes: int | None) -> Resource:
     """A planned listener as a resource. `buffer_bytes` None: Envoy's own limit of a connection's buffers."""
-    message = _message(plan, dict(settings), access_log(db))
+    message = _message(plan, dict(settings), access_logs(db))
     _apply_limits(db, plan, message, buffer_bytes)
     return Resource(ResourceType.LISTENER, plan.name, message.SerializeToString(deterministic=True), _origins(plan))
 
@@ -67,18 +67,18 @@ def _address(text: str, port: int) -> address_pb2.Address:
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=text, port_value=port))
 
 
-def _message(plan: Listener, settings: dict[Role, HttpSettings], log: AccessLog | None) -> listener_pb2.Listener:
+def _message(plan: Listener, settings: dict[Role, HttpSettings], logs: tuple[AccessLog, ...]) -> listener_pb2.Listener:
     message = listener_pb2.Listener(
         name=plan.name,
         address=_address(plan.addresses[0], plan.port),
         additional_addresses=[listener_pb2.AdditionalAddress(address=_address(other, plan.port)) for other in plan.addresses[1:]],
         traffic_direction=base_pb2.INBOUND if plan.direction is Direction.INBOUND else base_pb2.OUTBOUND,
-        filter_chains=[_chain(chain, settings, log) for chain in plan.chains],
+        filter_chains=[_chain(chain, settings, logs) for chain in plan.chains],
         listener_filters=_listener_filters(plan),
-        access_log=refused_connection_logs(log),
+        access_log=refused_connection_loggers(logs),
     )
     if plan.fallback is not None:
-        message.default_filter_chain.CopyFrom(_chain(plan.fallback, settings, log))
+        message.default_filter_chain.CopyFrom(_chain(plan.fallback, settings, logs))
     if not plan.is_bound:
         message.bind_to_port.value = False
     if plan.is_capture_all:
@@ -129,8 +129,8 @@ def _unless(filter_: listener_components_pb2.ListenerFilter, ports: tuple[int, .
     return filter_
 
 
-def _chain(plan: Chain, settings: dict[Role, HttpSettings], log: AccessLog | None) -> listener_components_pb2.FilterChain:
-    filters = [hcm_filter(plan.does, settings[plan.does.role], log)] if isinstance(plan.does, Http) else tcp_filters(plan.does, log)
+def _chain(plan: Chain, settings: dict[Role, HttpSettings], logs: tuple[AccessLog, ...]) -> listener_components_pb2.FilterChain:
+    filters = [hcm_filter(plan.does, settings[plan.does.role], logs)] if isinstance(plan.does, Http) else tcp_filters(plan.does, logs)
     message = listener_components_pb2.FilterChain(name=plan.name, filters=filters)
     match = plan.match
     if match.port:

@@ -20,7 +20,7 @@ def _struct(fields: dict[str, object]) -> struct_pb2.Struct:
 
 
 def _format(log: AccessLog) -> formats.SubstitutionFormatString:
-    message = formats.SubstitutionFormatString()
+    message = formats.SubstitutionFormatString(omit_empty_values=log.omits_empty)
     if log.fields:
         message.json_format.CopyFrom(_struct(json.loads(log.fields)))
     else:
@@ -28,23 +28,26 @@ def _format(log: AccessLog) -> formats.SubstitutionFormatString:
     return message
 
 
-def access_logs(log: AccessLog | None) -> list[accesslog_pb2.AccessLog]:
-    """The logger, if any. The process's own output is written as a stream, so that it need not be opened anew."""
-    if log is None:
-        return []
+def access_loggers(logs: tuple[AccessLog, ...]) -> list[accesslog_pb2.AccessLog]:
+    """A logger for each log."""
+    return [_logger(log) for log in logs]
+
+
+def _logger(log: AccessLog) -> accesslog_pb2.AccessLog:
+    """The process's own output is written as a stream, so that it need not be opened anew."""
     if log.path == "/dev/stdout":
         stdout = stream_pb2.StdoutAccessLog(log_format=_format(log))
-        return [accesslog_pb2.AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(stdout))]
+        return accesslog_pb2.AccessLog(name="envoy.access_loggers.stdout", typed_config=packed(stdout))
     if log.path == "/dev/stderr":
         stderr = stream_pb2.StderrAccessLog(log_format=_format(log))
-        return [accesslog_pb2.AccessLog(name="envoy.access_loggers.stderr", typed_config=packed(stderr))]
+        return accesslog_pb2.AccessLog(name="envoy.access_loggers.stderr", typed_config=packed(stderr))
     file = file_pb2.FileAccessLog(path=log.path, log_format=_format(log))
-    return [accesslog_pb2.AccessLog(name="envoy.access_loggers.file", typed_config=packed(file))]
+    return accesslog_pb2.AccessLog(name="envoy.access_loggers.file", typed_config=packed(file))
 
 
-def refused_connection_logs(log: AccessLog | None) -> list[accesslog_pb2.AccessLog]:
-    """The logger of a listener itself: only connections that no chain took."""
-    found = access_logs(log) if log is not None and log.has_listener else []
+def refused_connection_loggers(logs: tuple[AccessLog, ...]) -> list[accesslog_pb2.AccessLog]:
+    """The loggers of a listener itself: only connections that no chain took."""
+    found = [_logger(log) for log in logs if log.has_listener]
     for one in found:
         one.filter.response_flag_filter.flags.append("NR")
     return found

@@ -9,15 +9,15 @@ from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2, route_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm
 from lateen.wire.pb.envoy.extensions.http.header_formatters.preserve_case.v3 import preserve_case_pb2
 from lateen.xds.any import duration, packed
-from lateen.xds.filters.access_log import access_logs
+from lateen.xds.filters.access_log import access_loggers
 from lateen.xds.filters.order import http_filters
 
 _Manager = hcm.HttpConnectionManager
 
 
-def hcm_filter(http: Http, settings: HttpSettings, log: AccessLog | None) -> listener_components_pb2.Filter:
+def hcm_filter(http: Http, settings: HttpSettings, logs: tuple[AccessLog, ...]) -> listener_components_pb2.Filter:
     """The network filter of a chain that routes requests."""
-    message = _Manager(stat_prefix=http.stat_prefix, access_log=access_logs(log), http_filters=http_filters(http, settings))
+    message = _Manager(stat_prefix=http.stat_prefix, access_log=access_loggers(logs), http_filters=http_filters(http, settings))
     if isinstance(http.route, str):
         ads = config_source_pb2.ConfigSource(ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3)
         message.rds.CopyFrom(hcm.Rds(config_source=ads, route_config_name=http.route))

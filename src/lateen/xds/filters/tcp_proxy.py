@@ -7,13 +7,13 @@ from lateen.wire.pb.envoy.extensions.filters.network.sni_cluster.v3 import sni_c
 from lateen.wire.pb.envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from lateen.wire.pb.envoy.type.v3 import hash_policy_pb2
 from lateen.xds.any import duration, packed
-from lateen.xds.filters.access_log import access_logs
+from lateen.xds.filters.access_log import access_loggers
 from lateen.xds.filters.dynamic_dns import by_server_name
 
 
-def tcp_filters(tcp: Tcp, log: AccessLog | None) -> list[listener_components_pb2.Filter]:
+def tcp_filters(tcp: Tcp, logs: tuple[AccessLog, ...]) -> list[listener_components_pb2.Filter]:
     """The network filters of a chain that forwards bytes."""
-    message = tcp_proxy_pb2.TcpProxy(stat_prefix=tcp.stat_prefix or "tcp", access_log=access_logs(log))
+    message = tcp_proxy_pb2.TcpProxy(stat_prefix=tcp.stat_prefix or "tcp", access_log=access_loggers(logs))
     if len(tcp.targets) == 1:
         message.cluster = tcp.targets[0].cluster
     for target in tcp.targets if len(tcp.targets) > 1 else ():
