@@ -1,0 +1,94 @@
+"""A gateway's certificates: a missing one closes its own server alone, one that comes later opens it, one that changes is served without a restart."""
+
+import base64
+import datetime
+import socket
+import ssl
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.live.harness import Mesh, until
+
+YAML = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: edge}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: tls, namespace: edge}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: 443, name: first, protocol: HTTPS}, hosts: [first.example.com], tls: {mode: SIMPLE, credentialName: first}}
+  - {port: {number: 443, name: second, protocol: HTTPS}, hosts: [second.example.com], tls: {mode: SIMPLE, credentialName: second}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: tls, namespace: edge}
+spec:
+  hosts: ["*.example.com"]
+  gateways: [tls]
+  http: [{directResponse: {status: 200, body: {string: hello}}}]
+"""
+
+
+def certificate(host: str) -> tuple[str, str, int]:
+    """Certificate, key and serial number."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    built = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
+    signed = built.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return signed.public_bytes(serialization.Encoding.PEM).decode(), pem.decode(), signed.serial_number
+
+
+def write_secret(path: Path, name: str, chain: str, key: str) -> None:
+    texts = [base64.b64encode(text.encode()).decode() for text in (chain, key)]
+    text = "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}, namespace: istio-system}}\ndata: {{tls.crt: {}, tls.key: {}}}\n".format(name, *texts)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def served(port: int, host: str) -> int | None:
+    """The serial number of the certificate served for a name; None: the connection is refused."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain, server_hostname=host) as secured:
+            return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True)).serial_number
+    except OSError:
+        return None
+
+
+def test_certificates_of_a_gateway(mesh: Mesh) -> None:
+    folder = mesh.home / "yaml"
+    folder.mkdir()
+    (folder / "mesh.yaml").write_text(YAML)
+    chain, key, serial = certificate("first.example.com")
+    write_secret(folder / "first.yaml", "first", chain, key)
+    mesh.start(folder)
+    port = int(mesh.ingress().rpartition(":")[2])
+    until(lambda: served(port, "first.example.com") == serial, 20, "the first server answers though the second has no certificate")
+    assert served(port, "second.example.com") is None
+    assert "IST0101" in mesh.output(), "the missing Secret is told"
+    envoy = mesh.pod_pids()
+
+    chain, key, other = certificate("second.example.com")
+    write_secret(folder / "second.yaml", "second", chain, key)
+    until(lambda: served(port, "second.example.com") == other, 20, "the second server has its certificate")
+
+    chain, key, newer = certificate("first.example.com")
+    write_secret(folder / "first.yaml", "first", chain, key)
+    until(lambda: served(port, "first.example.com") == newer, 20, "the new certificate is served")
+
+    write_secret(folder / "first.yaml", "first", chain, certificate("first.example.com")[1])
+    until(lambda: "LTN0214" in mesh.output(), 20, "a key that is not the certificate's is told")
+    assert served(port, "second.example.com") == other
+    assert served(port, "first.example.com") == newer, "what worked goes on"
+    assert mesh.pod_pids() == envoy, "no proxy was restarted"
