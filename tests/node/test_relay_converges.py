@@ -178,7 +178,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(STEPS, max_size=80), st.booleans())
 def test_it_converges(steps, is_settled_first):
     world = World()
@@ -193,7 +193,7 @@ def test_it_converges(steps, is_settled_first):
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.sampled_from(["up", "down", "heard", "said", "relayed", "wait", "envoy", "die"]), max_size=60))
 def test_nothing_is_lost_while_control_is_away(steps):
     world = World()
@@ -202,4 +202,14 @@ def test_nothing_is_lost_while_control_is_away(steps):
     world.step("envoy")
     for step in (*steps, *["up", "wait", "down"] * 20):
         world.step(step)
+    assert world.envoy.holds == world.control.has
+
+
+def test_what_was_on_its_way_is_told_to_the_next_control():
+    """Control sends a cluster, removes it again, and is gone before Envoy has acknowledged."""
+    world = World()
+    world.settle()
+    for step in (("set", "c"), "said", "relayed", ("remove", "c"), "die"):
+        world.step(step)
+    world.settle()
     assert world.envoy.holds == world.control.has

@@ -96,6 +96,16 @@ class _Type:
     is_first: bool = True
 
 
+def _believed(state: _Type) -> dict[str, str]:
+    """What Envoy holds, to be told to control. What is still on its way to Envoy has a version that equals none: control says it again, or takes it away."""
+    believed = dict(state.held)
+    for sent in state.sent:
+        for name in (*(resource.name for resource in sent.response.resources), *sent.response.removed):
+            if state.is_wildcard or name in state.names:
+                believed[name] = ""
+    return believed
+
+
 class RelaySession:
     """The state of one Envoy's stream. `is_reachable`: whether control answered lately; if not, the record answers at once."""
 
@@ -159,7 +169,7 @@ class RelaySession:
         for type_url, state in self._types.items():
             names = tuple(sorted(state.names))
             subscribe = (WILDCARD, *names) if state.is_wildcard and names else names
-            actions.append(SendUp(encode_request(DeltaRequest(type_url, subscribe=subscribe, initial_versions=state.held, node=node))))
+            actions.append(SendUp(encode_request(DeltaRequest(type_url, subscribe=subscribe, initial_versions=_believed(state), node=node))))
             node = b""
             if state.asked:
                 state.asked = dict.fromkeys(state.asked, now)
