@@ -183,3 +183,12 @@ def test_auto_passthrough_has_a_chain_for_each_service_port(mesh):
     server = "{port: {number: 1, name: t, protocol: TLS}, hosts: ['*.shop.svc.cluster.local'], tls: {mode: AUTO_PASSTHROUGH}}"
     plan = listener(mesh(CART + GATEWAY.format(servers=f"[{server}]")), view(ProxyType.ROUTER), "0.0.0.0_1")
     assert [chain.match.server_names for chain in plan.chains] == [(f"outbound_.{port}_._.cart.shop.svc.cluster.local",) for port in (80, 5432, 7000, 9443)]
+
+
+def test_no_two_listeners_have_one_address(mesh):
+    two = [
+        ENTRY.format(name=name, host=f"{name}.example.com", port=9999, protocol="TCP").replace("spec: {", f"spec: {{addresses: [{addresses}], ")
+        for name, addresses in (("a", "1.1.1.1"), ("b", "'2.2.2.2', '1.1.1.1', '3.3.3.3'"))
+    ]
+    db = mesh("".join(two))
+    assert [listener(db, view(), name).addresses for name in ("1.1.1.1_9999", "2.2.2.2_9999")] == [("1.1.1.1",), ("2.2.2.2", "3.3.3.3")]

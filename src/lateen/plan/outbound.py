@@ -5,7 +5,7 @@ Source: Istio, outbound listeners: HTTP ports share the wildcard address, other 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from lateen.base.names import BLACK_HOLE, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, listener_name, outbound_cluster
@@ -191,7 +191,19 @@ def outbound_entries(db: Db, view: View) -> tuple[Entry, ...]:
         take = _all_ports if listener.port is None else _own_port
         for service in listener.services:
             take(listener, service, entries, db, view)
-    return tuple(Entry(place, tuple(contributions), is_bound) for place, contributions, is_bound in entries.found.values())
+    return _apart(tuple(Entry(place, tuple(contributions), is_bound) for place, contributions, is_bound in entries.found.values()))
+
+
+def _apart(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Entries without the further addresses that another one has: Envoy refuses two listeners at one. An entry's own first address is its alone."""
+    taken = {(entry.place.addresses[0], entry.place.port) for entry in entries}
+    found = []
+    for entry in entries:
+        place = entry.place
+        more = tuple(address for address in place.addresses[1:] if (address, place.port) not in taken)
+        taken.update((address, place.port) for address in more)
+        found.append(entry if len(more) == len(place.addresses) - 1 else replace(entry, place=Place((place.addresses[0], *more), place.port)))
+    return tuple(found)
 
 
 @index
