@@ -25,6 +25,10 @@ NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
 """A Service's label: its ports don't translate a server's port into the pod's."""
 
 
+RESERVED_PORTS = frozenset((15000, 15004, 15020, 15021, 15053, 15090))
+"""What a proxy or its node opens for itself: administration, readiness, metrics, names. Source: Istio, ports used by its proxies."""
+
+
 class ServerKind(Enum):
     """What shares a port: plain HTTP servers do, servers with TLS do, one plain TCP server alone."""
 
@@ -186,14 +190,17 @@ class _Merge:
 
     def add(self, server: GatewayServer, target: int) -> None:
         """Opens the server, or notes the refusal."""
+        if target in RESERVED_PORTS:
+            return self._refuse(server, "LTN0215", f"port {target} is the proxy's own", server.gateway)
+        bind = "" if server.bind in ("0.0.0.0", "::") else server.bind
         if server.tls is not None:
-            keys = [(target, server.bind, host) for host in server.hosts]
+            keys = [(target, bind, host) for host in server.hosts]
             taken = next((self._tls_hosts[key] for key in keys if key in self._tls_hosts), None)
             for key in keys:
                 self._tls_hosts.setdefault(key, server.gateway)
             if taken is not None:
                 return self._refuse(server, "IST0145", "an older server has the same host on the same port", taken)
-        held = self.groups.get((target, server.bind))
+        held = self.groups.get((target, bind))
         opens_plain = server.kind is ServerKind.TCP and held is not None and held[0].kind is ServerKind.TLS
         if held and opens_plain and all(one.kind is ServerKind.TLS for one in held):
             held.append(server)
@@ -206,7 +213,7 @@ class _Merge:
             return self._refuse(server, "LTN0213", f"another server of the Gateway has the port name: `{server.port_name}`", self._routes[server.route_name])
         if server.kind is ServerKind.TLS and server.route_name:
             self._routes[server.route_name] = server.gateway
-        self.groups.setdefault((target, server.bind), []).append(server)
+        self.groups.setdefault((target, bind), []).append(server)
         return None
 
     def _refuse(self, server: GatewayServer, code: str, reason: str, winner: str) -> None:

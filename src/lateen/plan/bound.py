@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from lateen.base.names import inbound_cluster, listener_name
+from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, inbound_cluster, listener_name
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, index
+from lateen.mesh.gateways import RESERVED_PORTS
 from lateen.mesh.inbound import InboundPort, inbound_ports
 from lateen.mesh.model import Protocol
 from lateen.mesh.peer_authentication import mtls_mode
@@ -14,6 +15,9 @@ from lateen.plan.inbound import ends_own_tls, own_tls_chain, port_chains
 from lateen.plan.intercept import is_captured, local_address, wildcards
 from lateen.plan.listener import Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
 from lateen.plan.outbound import HTTP_PROXY_ROUTE
+
+TAKEN = RESERVED_PORTS | {OUTBOUND_PORT, INBOUND_PORT}
+"""Ports that are opened for other ends; a listener that asks for one is left out, or Envoy would refuse it."""
 
 
 @index
@@ -36,7 +40,7 @@ def bound_listener(db: Db, view: View, name: str) -> Listener | None:
 
 def _ingress(db: Db, view: View) -> Iterator[Listener]:
     for port in inbound_ports(db, view):
-        if port.is_bound or not is_captured(view):
+        if (port.is_bound or not is_captured(view)) and port.port not in TAKEN:
             yield _ingress_listener(db, view, port)
 
 
@@ -63,10 +67,10 @@ def _proxies(db: Db, view: View) -> Iterator[Listener]:
     if view.is_router:
         return
     for egress in egress_listeners(db, view):
-        if egress.port is not None and egress.port.protocol is Protocol.HTTP_PROXY:
+        if egress.port is not None and egress.port.protocol is Protocol.HTTP_PROXY and egress.port.number not in TAKEN:
             yield _proxy(db, view, egress.bind or local_address(view), egress.port.number)
     port = mesh_field(db, "proxy_http_port")
-    if isinstance(port, int) and port > 0:
+    if isinstance(port, int) and port > 0 and port not in TAKEN:
         yield _proxy(db, view, local_address(view), port)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from lateen.base.names import BLACK_HOLE, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, listener_name, outbound_cluster
+from lateen.base.names import BLACK_HOLE, INBOUND_PORT, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, listener_name, outbound_cluster
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, index, query
 from lateen.mesh.endpoints import endpoints
+from lateen.mesh.gateways import RESERVED_PORTS
 from lateen.mesh.model import Port, Protocol, Registry, Resolution, Service
 from lateen.mesh.services import addresses_for
 from lateen.mesh.view import View
@@ -93,7 +94,8 @@ class _Entries:
     def add(self, place: Place, contribution: Contribution, is_bound: bool) -> None:
         """Adds to the listener at a place, or opens it."""
         key = (place.addresses[0], place.port)
-        if key not in self._locked:
+        is_free = not is_bound or place.port not in RESERVED_PORTS | {OUTBOUND_PORT, INBOUND_PORT}
+        if key not in self._locked and is_free:
             self.found.setdefault(key, (place, [], is_bound or place.port == 0))[1].append(contribution)
 
 
