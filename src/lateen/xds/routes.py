@@ -97,7 +97,10 @@ def _gateway_configuration(db: Db, entries: tuple[GatewayEntry, ...], name: str)
 def route_resource(db: Db, view: View, name: str) -> Resource | None:
     """A route configuration by name, as a view gets it; None: none of its listeners could name it."""
     if not view.is_router:
-        return _sidecar_configuration(db, audience(db, view), name)
+        found = _sidecar_configuration(db, audience(db, view), name)
+        if found is None and name in _sidecar_names(db, view):  # a listener waits for it: no host at all is an answer, none at all is not
+            return _joined(name, True, ())
+        return found
     entries = gateway_layout(db, view, name)
     return _gateway_configuration(db, entries, name) if entries is not None else None
 

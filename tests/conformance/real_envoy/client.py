@@ -16,6 +16,8 @@ SO_MARK = 36
 CALL_TIMEOUT_S = 5.0
 PORTS = itertools.cycle(range(2000, 60000))
 """Ports of the client's own choice, none used twice within minutes: where the kernel still remembers one, redirection changes it, and the access log names another."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"})
+"""What Envoy's HTTP/1 codec knows. A call with another method is made over HTTP/2, which takes any."""
 UNKNOWN_BYTES = b"\x00\x01\x02 bytes of no protocol \xff\n"
 
 
@@ -36,6 +38,11 @@ class Identity:
     chain: str
     key: str
     mesh_certificate: bytes
+
+
+def speech(call: Call) -> Speech:
+    """How the call is spoken on the wire."""
+    return Speech.HTTP2 if call.speech is Speech.HTTP and call.method not in METHODS else call.speech
 
 
 async def made(call: Call, identity: Identity) -> Seen:
@@ -60,20 +67,20 @@ async def _make(call: Call, identity: Identity, seen: Seen) -> None:
     if mark := marks[call.direction]:
         sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
     if family == socket.AF_INET:
-        sock.bind((arena.SOURCE, next(PORTS)))
+        _bind(sock)
     await asyncio.get_running_loop().sock_connect(sock, (call.address, call.port))
     seen.port = sock.getsockname()[1]
     secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}
     reader, writer = await asyncio.open_connection(sock=sock, **secure)
     try:
-        if call.tls is ClientTls.MTLS and call.alpn.startswith("istio"):
+        if call.tls is ClientTls.MTLS and call.alpn.startswith("istio") and call.direction is not Direction.INBOUND:
             shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             if shown != identity.mesh_certificate:
                 seen.error = "not a certificate of the mesh"
                 return
         writer.write(_request(call))
         await writer.drain()
-        if call.speech is Speech.HTTP2:
+        if speech(call) is Speech.HTTP2:
             seen.answer = await _http2_answer(reader)
         else:
             while chunk := await reader.read(65536):
@@ -82,6 +89,16 @@ async def _make(call: Call, identity: Identity, seen: Seen) -> None:
         writer.close()
         with contextlib.suppress(Exception):
             await writer.wait_closed()
+
+
+def _bind(sock: socket.socket) -> None:
+    """To the next port that nobody has."""
+    for port in itertools.islice(PORTS, 100):
+        try:
+            sock.bind((arena.SOURCE, port))
+        except OSError:
+            continue
+        return
 
 
 def _context(call: Call, identity: Identity) -> ssl.SSLContext:
@@ -96,7 +113,7 @@ def _context(call: Call, identity: Identity) -> ssl.SSLContext:
 
 
 def _request(call: Call) -> bytes:
-    match call.speech:
+    match speech(call):
         case Speech.TCP:
             return UNKNOWN_BYTES
         case Speech.HTTP:
