@@ -6,7 +6,9 @@ from lateen.mesh.log_formats import problem
 from lateen.plan.access_logs import JSON, TEXT
 
 
-@pytest.mark.parametrize("text", ["", "plain", "100%%", "%PROTOCOL%", "%REQ(:AUTHORITY)%", "%REQ(X-A?:PATH):10%", "%START_TIME(%Y-%m-%d)%", TEXT, *dict(JSON).values()])
+@pytest.mark.parametrize(
+    "text", ["", "plain", "100%%", "%PROTOCOL%", "%REQ(:AUTHORITY)%", "%REQ(X-A?:PATH):10%", "%START_TIME(%Y-%m-%d)%", TEXT, *dict(JSON).values()]
+)
 def test_formats_that_envoy_takes(text):
     assert problem(text) is None
 
