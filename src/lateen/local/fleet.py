@@ -87,9 +87,9 @@ class Fleet:
                 self.adopted.set()
             tidying = tasks.create_task(self._tidy())
             while not (self.is_closing and not self.runners):
+                self._wake.clear()  # before looking: what changes meanwhile is looked at again
                 self._step(ground)
                 await self._forward()
-                self._wake.clear()
                 await self._wake.wait()
                 await asyncio.sleep(_SETTLE_S)
             tidying.cancel()
