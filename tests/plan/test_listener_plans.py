@@ -124,7 +124,7 @@ def test_ports_no_service_has_pass_through_under_the_workloads_mode(mesh):
 def test_without_capture_nothing_inbound_is_opened_for_the_whole_pod(mesh):
     names = listener_names(mesh(CART), view(metadata=(("INTERCEPTION_MODE", "NONE"),)))
     assert "virtualInbound" not in names
-    assert "127.0.0.1_5432" in names
+    assert "127.0.0.1_5432_bound" in names
 
 
 def test_equal_matches_are_left_out_and_server_names_belong_to_the_first():

@@ -78,6 +78,12 @@ def listener_name(address: str, port: int) -> str:
     return f"{address}_{port}"
 
 
+def bound_listener_name(address: str, port: int) -> str:
+    """The same for a listener of a sidecar that Envoy opens itself. It has a name of its own: Envoy 1.40 dies when a listener that it had not opened is
+    replaced by one of its name and address that it is to open."""
+    return f"{listener_name(address, port)}_bound"
+
+
 def virtual_host_name(host: str, port: int) -> str:
     """A virtual host of a service's host and port."""
     return f"{host}:{port}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, inbound_cluster, listener_name
+from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, bound_listener_name, inbound_cluster
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, index
 from lateen.mesh.gateways import RESERVED_PORTS
@@ -12,7 +12,7 @@ from lateen.mesh.peer_authentication import mtls_mode
 from lateen.mesh.view import View
 from lateen.mesh.visibility import egress_listeners
 from lateen.plan.inbound import ends_own_tls, own_tls_chain, port_chains
-from lateen.plan.intercept import is_captured, local_address, wildcards
+from lateen.plan.intercept import is_bindable, is_captured, local_address, wildcards
 from lateen.plan.listener import Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
 from lateen.plan.outbound import HTTP_PROXY_ROUTE
 
@@ -40,14 +40,14 @@ def bound_listener(db: Db, view: View, name: str) -> Listener | None:
 
 def _ingress(db: Db, view: View) -> Iterator[Listener]:
     for port in inbound_ports(db, view):
-        if (port.is_bound or not is_captured(view)) and port.port not in TAKEN:
+        if (port.is_bound or not is_captured(view)) and port.port not in TAKEN and is_bindable(port.bind or local_address(view)):
             yield _ingress_listener(db, view, port)
 
 
 def _ingress_listener(db: Db, view: View, port: InboundPort) -> Listener:
     addresses = (port.bind,) if port.bind else view.addresses[:1] or wildcards(view)
     mode = mtls_mode(db, view.namespace, view.labels, port.port)
-    name = listener_name(addresses[0], port.port)
+    name = bound_listener_name(addresses[0], port.port)
     own = ends_own_tls(port, mode)
     chains = unique_chains([own_tls_chain(db, port, name, 0)] if own else list(port_chains(db, port, inbound_cluster(port.port), mode, name, 0)))
     return Listener(
@@ -67,13 +67,15 @@ def _proxies(db: Db, view: View) -> Iterator[Listener]:
     if view.is_router:
         return
     for egress in egress_listeners(db, view):
-        if egress.port is not None and egress.port.protocol is Protocol.HTTP_PROXY and egress.port.number not in TAKEN:
-            yield _proxy(db, view, egress.bind or local_address(view), egress.port.number)
+        if egress.port is None or egress.port.protocol is not Protocol.HTTP_PROXY or egress.port.number in TAKEN:
+            continue
+        if is_bindable(egress.bind or local_address(view)):
+            yield _proxy(egress.bind or local_address(view), egress.port.number)
     port = mesh_field(db, "proxy_http_port")
     if isinstance(port, int) and port > 0 and port not in TAKEN:
-        yield _proxy(db, view, local_address(view), port)
+        yield _proxy(local_address(view), port)
 
 
-def _proxy(db: Db, view: View, address: str, port: int) -> Listener:
+def _proxy(address: str, port: int) -> Listener:
     does = Http(HTTP_PROXY_ROUTE, Role.CLIENT, HTTP_PROXY_ROUTE, is_proxy=True)
-    return Listener(listener_name(address, port), (address,), port, Direction.OUTBOUND, (Chain(ChainMatch(), does),))
+    return Listener(bound_listener_name(address, port), (address,), port, Direction.OUTBOUND, (Chain(ChainMatch(), does),))

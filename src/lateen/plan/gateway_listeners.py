@@ -15,7 +15,7 @@ from lateen.mesh.model import Protocol, Service
 from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
 from lateen.mesh.visibility import visible_services
-from lateen.plan.intercept import wildcards
+from lateen.plan.intercept import is_bindable, wildcards
 from lateen.plan.listener import MESH_ALPN, Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
 from lateen.plan.server_tls import server_tls
 from lateen.plan.tcp_chains import gateway_tcp_chains, gateway_tls_chains, to_cluster
@@ -41,7 +41,7 @@ def gateway_names(db: Db, view: View) -> tuple[str, ...]:
 def gateway_listener(db: Db, view: View, name: str) -> Listener | None:
     """One listener of a gateway; None: there is none, or nothing is routed there."""
     group = _by_name.at(db, name, view)
-    if group is None:
+    if group is None or not is_bindable(_addresses(group, view)[0]):
         return None
     chains = unique_chains([chain for server in _distinct(group) for chain in _chains(db, view, group, server)])
     if not chains:

@@ -2,6 +2,8 @@
 
 Called by the files beside it."""
 
+from ipaddress import ip_address
+
 from lateen.mesh.view import View
 
 _MODE = "INTERCEPTION_MODE"
@@ -10,6 +12,17 @@ _MODE = "INTERCEPTION_MODE"
 def is_captured(view: View) -> bool:
     """Traffic is redirected to the proxy. False: `INTERCEPTION_MODE` NONE, applications call the proxy's ports. Source: Istio ProxyConfig.interceptionMode."""
     return dict(view.metadata).get(_MODE, "REDIRECT") != "NONE"
+
+
+def is_bindable(address: str) -> bool:
+    """Something that a listener can be at: an IP address, or a unix socket by its absolute path."""
+    if address.startswith("unix://"):
+        return address.startswith("unix:///")
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def wildcards(view: View) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 No YAML kind and no Envoy message appears here. Chains are tried as Envoy does: the most specific match wins, so their order means nothing.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_network
+from itertools import product
 
 from lateen.base.names import ObjectRef
 from lateen.plan.route import Retries
@@ -206,23 +207,32 @@ class Listener:
 
 
 def unique_chains(chains: list[Chain]) -> tuple[Chain, ...]:
-    """Chains without those whose match an earlier one has: Envoy refuses two equal matches. A server name taken before is left out of a later chain."""
-    found: dict[tuple[object, ...], Chain] = {}
-    taken: set[tuple[object, ...]] = set()
+    """Chains without what an earlier one takes: Envoy refuses matches that overlap. A server name, protocol or network that is taken is left out of a later
+    chain; one that keeps none of its own is left out itself."""
+    found: list[Chain] = []
+    taken: set[_Atom] = set()
     for chain in possible(chains):
         match = chain.match
-        rest = (match.port, match.transport, match.protocols, match.destinations, match.sources)
-        names = tuple(name for name in match.server_names if (*rest, name) not in taken)
-        if match.server_names and not names:
-            continue
-        key = (*rest, names)
-        if key in found:
-            continue
-        taken.update((*rest, name) for name in names)
-        if names != match.server_names:
-            chain = _with_names(chain, names)
-        found[key] = chain
-    return tuple(found.values())
+        names = tuple(one for one in match.server_names if taken.isdisjoint(_atoms(replace(match, server_names=(one,)))))
+        match = replace(match, server_names=names or match.server_names)
+        protocols = tuple(one for one in match.protocols if taken.isdisjoint(_atoms(replace(match, protocols=(one,)))))
+        match = replace(match, protocols=protocols or match.protocols)
+        networks = tuple(one for one in match.destinations if taken.isdisjoint(_atoms(replace(match, destinations=(one,)))))
+        match = replace(match, destinations=networks or match.destinations)
+        atoms = _atoms(match)
+        if taken.isdisjoint(atoms):
+            taken |= atoms
+            found.append(chain if match == chain.match else replace(chain, match=match))
+    return tuple(found)
+
+
+_Atom = tuple[int, str, str, str, str, tuple[str, ...]]
+
+
+def _atoms(match: ChainMatch) -> set[_Atom]:
+    """The single combinations that a match is made of."""
+    lists = (match.server_names or ("",), match.protocols or ("",), match.destinations or ("",))
+    return {(match.port, match.transport, *one, match.sources) for one in product(*lists)}
 
 
 def possible(chains: list[Chain]) -> list[Chain]:
@@ -235,9 +245,12 @@ def possible(chains: list[Chain]) -> list[Chain]:
         networks = tuple(text for text in match.destinations if _is_network(text))
         if bool(names) != bool(match.server_names) or bool(networks) != bool(match.destinations):
             continue
-        narrowed = ChainMatch(match.port, match.transport, match.protocols, names, networks, match.sources)
-        found.append(chain if narrowed == match else Chain(narrowed, chain.does, chain.tls, chain.name, chain.origin))
+        found.append(chain if (names, networks) == (match.server_names, match.destinations) else _narrowed(chain, names, networks))
     return found
+
+
+def _narrowed(chain: Chain, names: tuple[str, ...], networks: tuple[str, ...]) -> Chain:
+    return replace(chain, match=replace(chain.match, server_names=names, destinations=networks))
 
 
 def _is_network(text: str) -> bool:
@@ -246,9 +259,3 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _with_names(chain: Chain, names: tuple[str, ...]) -> Chain:
-    match = chain.match
-    narrowed = ChainMatch(match.port, match.transport, match.protocols, names, match.destinations, match.sources)
-    return Chain(narrowed, chain.does, chain.tls, chain.name, chain.origin)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from lateen.base.names import BLACK_HOLE, INBOUND_PORT, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, listener_name, outbound_cluster
+from lateen.base.names import BLACK_HOLE, INBOUND_PORT, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, bound_listener_name, listener_name, outbound_cluster
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, index, query
 from lateen.mesh.endpoints import endpoints
@@ -18,7 +18,7 @@ from lateen.mesh.services import addresses_for
 from lateen.mesh.view import View
 from lateen.mesh.visibility import EgressListener, OutboundPolicy, egress_listeners, outbound_policy
 from lateen.plan.http_settings import accepts_http10
-from lateen.plan.intercept import is_captured, local_address, wildcards
+from lateen.plan.intercept import is_bindable, is_captured, local_address, wildcards
 from lateen.plan.listener import (
     HTTP10,
     HTTP_PROTOCOLS,
@@ -40,6 +40,8 @@ from lateen.plan.tcp_chains import destination_chains, to_cluster
 from lateen.plan.virtual_hosts import DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER
 
 HTTP_PROXY_ROUTE = "http_proxy"
+CAPTURE = frozenset((OUTBOUND_PORT, INBOUND_PORT))
+"""Where all traffic is captured: no service can be called at such a port of the wildcard address, and no other's is worth a listener."""
 ALPN_HTTP1 = "istio-http/1.1,istio"
 ALPN_HTTP2 = "istio-h2,istio"
 """What a detected port offers upstream. No real protocol is named, so the server tells HTTP/1 from HTTP/2 by its first bytes and any cluster fits."""
@@ -65,11 +67,6 @@ class Place:
     addresses: tuple[str, ...]
     port: int
 
-    @property
-    def name(self) -> str:
-        """Of the listener."""
-        return listener_name(self.addresses[0], self.port)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -78,6 +75,12 @@ class Entry:
     place: Place
     contributions: tuple[Contribution, ...]
     is_bound: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the listener."""
+        named = bound_listener_name if self.is_bound else listener_name
+        return named(self.place.addresses[0], self.place.port)
 
 
 class _Entries:
@@ -94,7 +97,7 @@ class _Entries:
     def add(self, place: Place, contribution: Contribution, is_bound: bool) -> None:
         """Adds to the listener at a place, or opens it."""
         key = (place.addresses[0], place.port)
-        is_free = not is_bound or place.port not in RESERVED_PORTS | {OUTBOUND_PORT, INBOUND_PORT}
+        is_free = is_bindable(place.addresses[0]) and place.port not in ((RESERVED_PORTS | CAPTURE) if is_bound else CAPTURE)
         if key not in self._locked and is_free:
             self.found.setdefault(key, (place, [], is_bound or place.port == 0))[1].append(contribution)
 
@@ -212,13 +215,13 @@ def _apart(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 def _by_name(db: Db, view: View) -> Mapping[str, Entry]:
     found: dict[str, Entry] = {}
     for entry in outbound_entries(db, view):
-        found.setdefault(entry.place.name, entry)
+        found.setdefault(entry.name, entry)
     return found
 
 
 def outbound_names(db: Db, view: View) -> tuple[str, ...]:
     """The names of the outbound listeners of services."""
-    return tuple(entry.place.name for entry in outbound_entries(db, view))
+    return tuple(entry.name for entry in outbound_entries(db, view))
 
 
 def outbound_listener(db: Db, view: View, name: str) -> Listener | None:
@@ -242,7 +245,7 @@ def _listener(db: Db, view: View, entry: Entry) -> Listener:
     kept = tuple(chain for chain in chains if chain is not fallback)
     origins = frozenset((*(chain.origin for chain in chains if chain.origin), *(one.service.origin for one in entry.contributions)))
     return Listener(
-        entry.place.name,
+        entry.name,
         entry.place.addresses,
         entry.place.port,
         Direction.OUTBOUND,
