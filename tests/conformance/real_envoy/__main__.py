@@ -18,7 +18,7 @@ import arena
 import grpc
 import msgspec
 from ads import Ads
-from client import Identity, Seen, made
+from client import Identity, Seen, can_be_made, made
 from judge import FORMAT, Logged, disagreement
 
 from lateen.base.spiffe import SpiffeId
@@ -114,7 +114,7 @@ class Court:
                     found["refused"].append("not ready: " + (place / "err").read_text()[-600:])
                 else:
                     calls = [Call.read(one) for one in case.calls]
-                    possible = [call for call in calls if call.speech is Speech.TCP or call.path.startswith("/")]  # no client can ask for another path
+                    possible = [call for call in calls if can_be_made(call)]
                     found["left_out"] = len(calls) - len(possible)
                     found["wrong"] = await self._called(Emitted.decoded(serialized), possible, place)
             finally:

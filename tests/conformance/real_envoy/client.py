@@ -45,6 +45,13 @@ def speech(call: Call) -> Speech:
     return Speech.HTTP2 if call.speech is Speech.HTTP and call.method not in METHODS else call.speech
 
 
+def can_be_made(call: Call) -> bool:
+    """Whether a client can say it: a path that begins with `/`; over negotiated HTTP/1.1, a method that HTTP/1 codecs know."""
+    if call.speech is Speech.TCP:
+        return True
+    return call.path.startswith("/") and (speech(call) is call.speech or call.alpn != "http/1.1")
+
+
 async def made(call: Call, identity: Identity) -> Seen:
     """Makes the call; never raises for what the network does."""
     seen = Seen()
