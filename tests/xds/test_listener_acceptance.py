@@ -97,7 +97,8 @@ class Envoy:
         }
         (folder / "envoy.json").write_text(json.dumps(bootstrap))
         self.offer([])
-        command = ["unshare", "-n", sys.executable, "-c", LOOPBACK_UP, str(envoy_path()), "-c", "envoy.json", "-l", "warning", "--concurrency", "1", "--use-dynamic-base-id"]
+        options = ["-c", "envoy.json", "-l", "warning", "--concurrency", "1", "--use-dynamic-base-id"]
+        command = ["unshare", "-n", sys.executable, "-c", LOOPBACK_UP, str(envoy_path()), *options]
         self.process = subprocess.Popen(command, cwd=folder, stderr=(folder / "log").open("w"))
 
     def offer(self, resources):
