@@ -395,6 +395,7 @@ async def test_services_without_a_proxy_and_the_way_out(tmp_path):
         "web", 2, ports=[{"name": "http", "containerPort": 8080}], env=[{"name": "VERSION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
     )
     client = deployment("client", 1, command=["sleep", "1000"], ports=[])
+    outsider = None
     ip("netns", "add", tag)
     try:
         ip("link", "add", tag, "type", "veth", "peer", "name", "eth0", "netns", tag)
@@ -425,8 +426,9 @@ async def test_services_without_a_proxy_and_the_way_out(tmp_path):
                 entered, state, None, "/usr/bin/python3", "-c", "import socket; print(socket.create_connection(('198.51.100.2', 80), 5).recv(99).decode())"
             )
             assert told.stdout.strip() == "198.51.100.1", told
-        outsider.kill()
-        outsider.wait()
     finally:
+        if outsider is not None:
+            outsider.kill()
+            outsider.wait()
         ip("netns", "del", tag)
         subprocess.run(["ip", "link", "del", tag], capture_output=True, timeout=10)
