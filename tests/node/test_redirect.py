@@ -99,6 +99,8 @@ def put(place, means, plan):
         place.pool.submit(nftables.delete_table).result()
         place.pool.submit(iptables.replace_rules, chains(plan)).result()
     else:
+        if shutil.which("iptables-restore"):
+            place.pool.submit(iptables.delete_rules).result()
         assert redirect.apply(place.path, plan) == "nftables"
 
 
