@@ -46,6 +46,10 @@ def test_a_server_that_speaks_first_is_heard_on_an_undeclared_port(talk: Mesh) -
     assert (heard["banner"], heard["answer"]) == ("220 hello\r\n", "250 EHLO x\r\n")
 
 
+def test_a_client_that_hesitates_on_a_declared_port_is_still_in_the_mesh(talk: Mesh) -> None:
+    assert said(talk, "slow", 8000) == {"status": "HTTP/1.1 200 OK"}
+
+
 def test_websocket_through_both_proxies(talk: Mesh) -> None:
     assert said(talk, "websocket", 8001) == {"status": "HTTP/1.1 101 Switching Protocols", "echoed": "over and over"}
 

@@ -2,7 +2,7 @@
 
 from lateen.base.findings import Finding
 from lateen.incremental import Db, query
-from lateen.mesh import gateway_findings, log_formats, peer_authentication, sidecars, virtual_services
+from lateen.mesh import gateway_findings, log_formats, peer_authentication, settings_findings, sidecars, virtual_services
 from lateen.mesh.destination_findings import destination_findings
 from lateen.mesh.route_findings import route_findings
 from lateen.mesh.service_findings import service_findings
@@ -13,4 +13,12 @@ def mesh_findings(db: Db) -> tuple[Finding, ...]:
     """All findings about objects in force, in order of their kinds."""
     of_routes = (*virtual_services.findings(db), *route_findings(db))
     of_destinations = (*destination_findings(db), *service_findings(db))
-    return (*of_routes, *of_destinations, *sidecars.findings(db), *peer_authentication.findings(db), *gateway_findings.findings(db), *log_formats.findings(db))
+    return (
+        *of_routes,
+        *of_destinations,
+        *sidecars.findings(db),
+        *peer_authentication.findings(db),
+        *gateway_findings.findings(db),
+        *log_formats.findings(db),
+        *settings_findings.findings(db),
+    )

@@ -16,7 +16,7 @@ from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
 from lateen.mesh.visibility import visible_services
 from lateen.plan.intercept import is_bindable, wildcards
-from lateen.plan.listener import MESH_ALPN, Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
+from lateen.plan.listener import MESH_ALPN, Chain, ChainMatch, Direction, Http, Listener, Patience, Role, unique_chains
 from lateen.plan.server_tls import server_tls
 from lateen.plan.tcp_chains import gateway_tcp_chains, gateway_tls_chains, to_cluster
 
@@ -55,6 +55,7 @@ def gateway_listener(db: Db, view: View, name: str) -> Listener | None:
         Direction.OUTBOUND,
         chains,
         inspects_tls=group.kind is ServerKind.TLS,
+        patience=Patience.HANDSHAKE,
         takes_proxy_protocol=topology is not None and topology.proxy_protocol is not None,
         origins=origins,
     )

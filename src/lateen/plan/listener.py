@@ -30,6 +30,14 @@ class Direction(Enum):
     OUTBOUND = "OUTBOUND"
 
 
+class Patience(Enum):
+    """How long a connection's first bytes are waited for."""
+
+    MOMENT = "moment"  # then it is TCP: the server may speak first
+    CLIENT = "client"  # as long as it takes: by what is declared the client speaks first, and nobody else could take the connection
+    HANDSHAKE = "handshake"  # as long as anybody may take to begin TLS, then it is closed
+
+
 class Role(Enum):
     """What an HTTP connection manager stands for; its header handling follows from it."""
 
@@ -182,11 +190,10 @@ class Chain:
 
 @dataclass(frozen=True)
 class Listener:
-    """One listener. `address`: IP addresses, the first names it; or one path of a unix socket, with `port` 0.
+    """One listener. `addresses`: IP addresses, the first names it; or one path of a unix socket, with `port` 0.
 
-    `is_bound`: Envoy opens the port, else traffic is handed to it.
-
-    `inspects_http_on`, `inspects_tls_on`: original destination ports whose first bytes are looked at; None: every port; empty: none."""
+    `is_bound`: Envoy opens the port, else traffic is handed to it. `inspects_tls`, `inspects_http`: a connection's first bytes are looked at, but at the
+    original destination ports `tls_free_ports`, `http_free_ports`; `patience`: how long they are waited for."""
 
     name: str
     addresses: tuple[str, ...]
@@ -201,7 +208,7 @@ class Listener:
     inspects_http: bool = False
     tls_free_ports: tuple[int, ...] = ()
     http_free_ports: tuple[int, ...] = ()
-    detection_timeout_s: float | None = None
+    patience: Patience = Patience.MOMENT
     takes_proxy_protocol: bool = False
     origins: frozenset[ObjectRef] = field(default=frozenset())
 

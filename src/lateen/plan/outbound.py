@@ -30,6 +30,7 @@ from lateen.plan.listener import (
     Listener,
     NameCache,
     OpenRoute,
+    Patience,
     Role,
     Tcp,
     TcpTarget,
@@ -254,9 +255,14 @@ def _listener(db: Db, view: View, entry: Entry) -> Listener:
         is_bound=entry.is_bound,
         inspects_tls=any(chain.match.server_names or chain.match.transport for chain in chains),
         inspects_http=bool(http),
-        detection_timeout_s=None,
+        patience=Patience.CLIENT if all(_speaks_first(one) for one in entry.contributions) else Patience.MOMENT,
         origins=origins,
     )
+
+
+def _speaks_first(contribution: Contribution) -> bool:
+    """By what is declared the client does: HTTP or TLS."""
+    return contribution.port.protocol.is_http or contribution.port.protocol.is_tls
 
 
 def _names(db: Db, view: View, entry: Entry) -> tuple[NameCache, ...]:

@@ -7,7 +7,7 @@ from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
 from lateen.plan.access_logs import AccessLog, access_logs
 from lateen.plan.http_settings import HttpSettings, settings_for
-from lateen.plan.listener import Chain, Direction, Http, Listener, Role
+from lateen.plan.listener import Chain, Direction, Http, Listener, Patience, Role
 from lateen.plan.listeners import listener
 from lateen.plan.listeners import listener_names as planned_names
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, base_pb2
@@ -89,9 +89,9 @@ def _message(plan: Listener, settings: dict[Role, HttpSettings], logs: tuple[Acc
 def _apply_limits(db: Db, plan: Listener, message: listener_pb2.Listener, buffer_bytes: int | None) -> None:
     """How long detection waits, and the sizes that the ProxyConfig gives."""
     said = mesh_field(db, "protocol_detection_timeout")
-    if plan.inspects_http or plan.inspects_tls:
-        waits = plan.detection_timeout_s if plan.detection_timeout_s is not None else DETECTION_TIMEOUT_S
-        seconds = float(said) if isinstance(said, float) else waits
+    if (plan.inspects_http or plan.inspects_tls) and plan.patience is not Patience.HANDSHAKE:
+        waits = float(said) if isinstance(said, float) else DETECTION_TIMEOUT_S
+        seconds = 0.0 if plan.patience is Patience.CLIENT else waits
         message.listener_filters_timeout.CopyFrom(duration(seconds))
         message.continue_on_listener_filters_timeout = seconds > 0
     if buffer_bytes is not None:

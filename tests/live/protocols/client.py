@@ -1,4 +1,4 @@
-"""What the protocol tests do from inside a pod: `client.py banner|websocket HOST PORT` prints JSON."""
+"""What the protocol tests do from inside a pod: `client.py banner|slow|websocket HOST PORT` prints JSON."""
 
 import base64
 import json
@@ -14,6 +14,10 @@ with socket.create_connection((host, port), timeout=10) as connection:
         banner = connection.recv(100).decode()
         connection.sendall(b"EHLO x\r\n")
         print(json.dumps({"banner": banner, "answer": connection.recv(100).decode(), "seconds": time.monotonic() - began}))
+    elif what == "slow":
+        time.sleep(1)
+        connection.sendall(f"GET /slow HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n".encode())
+        print(json.dumps({"status": connection.makefile("rb").readline().decode().strip()}))
     else:
         key = base64.b64encode(os.urandom(16)).decode()
         lines = (
