@@ -23,7 +23,7 @@ from judge import FORMAT, Logged, disagreement
 
 from lateen.base.spiffe import SpiffeId
 from lateen.config.kinds.istio.mesh_config import MeshConfig
-from lateen.insight.simulate.call import Call, Outcome, Speech
+from lateen.insight.simulate.call import Call, Outcome
 from lateen.insight.simulate.case import read_case, resources_of
 from lateen.insight.simulate.emitted import Emitted
 from lateen.insight.simulate.evaluate import evaluate
