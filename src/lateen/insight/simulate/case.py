@@ -31,7 +31,7 @@ from lateen.mesh.view import Proxy, ProxyType, View, view_of
 from lateen.xds.resources import ResourceType, resource, resource_names
 
 Json = Any  # plain JSON of several shapes; each reader knows its own.
-SUPPORTED_FEATURES: frozenset[str] = frozenset({"ENABLE_TLS_ON_SIDECAR_INGRESS", "EnableHeadlessFilterChainListener"})
+SUPPORTED_FEATURES: frozenset[str] = frozenset({"ENABLE_TLS_ON_SIDECAR_INGRESS", "EnableHeadlessFilterChainListener", "PILOT_ENABLE_IP_AUTOALLOCATE"})
 """Istio's feature switches, other than at their defaults, that Lateen has."""
 
 
