@@ -104,6 +104,9 @@ class Fleet:
         self.is_known = True
         self.adopted.set()
         touched = {key for key in before.keys() | self.wanted.objects.keys() if before.get(key) != self.wanted.objects.get(key)}
+        for key in sorted(touched & fresh.keys()):
+            if key.startswith("CronJob/"):
+                _log.warning("not in force yet on one machine: nothing runs for it", object=key)
         if not touched:
             return
         self._record_wanted()
@@ -227,9 +230,6 @@ class Fleet:
     def _workloads(self) -> tuple[dict[str, Workload], dict[str, str]]:
         sources, problems = {}, {}
         for key, item in self.wanted.objects.items():
-            if item.get("kind") == "CronJob":
-                problems[key] = "CronJobs are not in force yet on one machine: nothing runs for it"
-                continue
             try:
                 source = workloads.workload(_restarted(item, self.wanted.restarts.get(key)))
             except (BadWorkload, ValueError, TypeError) as error:
