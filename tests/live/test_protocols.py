@@ -71,3 +71,11 @@ def test_requests_between_sidecars_are_http_2(talk: Mesh) -> None:
     assert talk.curl("http://server:8000/which", namespace="talk")[0] == 200
     line = until(lambda: next((one for one in server_log(talk).splitlines() if "/which" in one), None), 10, "the request is logged")
     assert "HTTP/2" in line, line
+
+
+@pytest.mark.parametrize("port", [7000, 8000])
+@pytest.mark.parametrize("family", ["-4", "-6"])
+def test_both_address_families(talk: Mesh, family: str, port: int) -> None:
+    status, body = talk.curl(family, f"http://server:{port}/family", namespace="talk")
+    assert status == 200
+    assert "spiffe://cluster.local/ns/talk/sa/client" in body
