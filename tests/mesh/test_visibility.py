@@ -1,6 +1,7 @@
 """Which services a workload sees: exportTo, Sidecars, one service for each host."""
 
 from lateen.mesh.model import Labels, Locality
+from lateen.mesh.sidecar_findings import findings
 from lateen.mesh.view import ProxyType, View
 from lateen.mesh.visibility import egress_listeners, outbound_policy, visible_service, visible_services
 
@@ -93,3 +94,11 @@ def test_who_may_leave_the_mesh(mesh):
     db = mesh(SIDECAR.format(name="all", namespace="shop", spec="{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"))
     assert not outbound_policy(db, view("shop")).is_open
     assert outbound_policy(db, view("bank")).is_open
+
+
+def test_sidecars_without_effect_and_imports_of_nothing_are_told(mesh):
+    spec = "{egress: [{hosts: ['./*', bank/till.bank.svc.cluster.local, ./till.shop.svc.cluster.local, '~/*']}]}"
+    text = SHOP + SIDECAR.format(name="a", namespace="shop", spec=spec) + SIDECAR.format(name="b", namespace="shop", spec=spec)
+    found = [(one.code, one.object.name, one.field) for one in findings(mesh(text))]
+    missing = "spec.egress[0].hosts[2]"
+    assert found == [("IST0101", "a", missing), ("IST0111", "b", "spec.workloadSelector"), ("IST0101", "b", missing)]

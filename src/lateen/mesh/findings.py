@@ -2,7 +2,7 @@
 
 from lateen.base.findings import Finding
 from lateen.incremental import Db, query
-from lateen.mesh import gateway_findings, log_formats, peer_authentication, settings_findings, sidecars, virtual_services
+from lateen.mesh import gateway_findings, log_formats, peer_authentication, settings_findings, sidecar_findings, virtual_services
 from lateen.mesh.destination_findings import destination_findings
 from lateen.mesh.route_findings import route_findings
 from lateen.mesh.service_findings import service_findings
@@ -16,7 +16,7 @@ def mesh_findings(db: Db) -> tuple[Finding, ...]:
     return (
         *of_routes,
         *of_destinations,
-        *sidecars.findings(db),
+        *sidecar_findings.findings(db),
         *peer_authentication.findings(db),
         *gateway_findings.findings(db),
         *log_formats.findings(db),

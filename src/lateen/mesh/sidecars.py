@@ -3,10 +3,9 @@
 Source: Istio Sidecar: one with a matching workloadSelector, else the namespace's own without, else the root namespace's without; the oldest of each.
 """
 
-from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.sidecar import Sidecar
-from lateen.config.store import everywhere, in_namespace, one, ref, root_namespace
+from lateen.config.store import in_namespace, one, ref, root_namespace
 from lateen.incremental import Db, query
 from lateen.mesh.model import Labels, label_pairs, selects
 
@@ -33,17 +32,3 @@ def sidecar_name(db: Db, namespace: str, labels: Labels) -> ObjectRef | None:
 def sidecar_at(db: Db, name: ObjectRef | None) -> Sidecar | None:
     """The object of that name."""
     return one(db, Sidecar, name.namespace, name.name) if name else None
-
-
-@query
-def findings(db: Db) -> tuple[Finding, ...]:
-    """Sidecars without effect: a younger one for the same workloads."""
-    found: list[Finding] = []
-    scopes: dict[tuple[str, Labels], Sidecar] = {}
-    for sidecar in everywhere(db, Sidecar):
-        key = (sidecar.namespace, _selector(sidecar))
-        if winner := scopes.get(key):
-            text = f"has no effect, an older Sidecar has the same workloads: `{winner.namespace}/{winner.name}`"
-            found.append(Finding("IST0110" if key[1] else "IST0111", Severity.ERROR, text, ref(sidecar), "spec.workloadSelector", "merge the two"))
-        scopes.setdefault(key, sidecar)
-    return tuple(found)
