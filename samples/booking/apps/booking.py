@@ -42,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     """GET /book?item=NAME makes an order; GET / says what this is."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # head and body leave in one packet: the other side need not wait to acknowledge the first
 
     def do_GET(self) -> None:
         url = urllib.parse.urlsplit(self.path)

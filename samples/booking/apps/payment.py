@@ -12,6 +12,7 @@ class Handler(BaseHTTPRequestHandler):
     """POST /charge {"amount": n}; GET /version."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # head and body leave in one packet: the other side need not wait to acknowledge the first
 
     def do_GET(self) -> None:
         self.answer(200, {"service": "payment", "version": VERSION})
