@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import BOOKING, Mesh, need_namespaces
+from tests.live.harness import BEHAVIOUR, BOOKING, Mesh, need_namespaces
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,5 +32,16 @@ def booking() -> Iterator[Mesh]:
     made = Mesh("b")
     try:
         yield made.start(BOOKING)
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Mesh]:
+    """The shop of the behaviour tests and all its rules, up; tests only ask."""
+    need_namespaces()
+    made = Mesh("shop")
+    try:
+        yield made.start(BEHAVIOUR, options=("--image-map", str(BEHAVIOUR / "image-map.yaml")))
     finally:
         made.close()

@@ -19,6 +19,7 @@ from pyroute2.nftables.main import NFTables
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOKING = ROOT / "samples" / "booking"
+BEHAVIOUR = Path(__file__).parent / "behaviour"
 READY_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 120
 

@@ -1,0 +1,27 @@
+"""What the behaviour tests do from inside a pod: `client.py lines|flaky|chat HOST PORT …` prints JSON."""
+
+import json
+import socket
+import sys
+
+import grpc
+
+what, host, port, *rest = sys.argv[1:]
+if what == "lines":
+    answers = []
+    for number in range(int(rest[0])):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(f"{number}\n".encode())
+            answers.append(connection.makefile().readline().split()[0])
+    print(json.dumps(answers))
+else:
+    with grpc.insecure_channel(f"{host}:{port}") as channel:
+        grpc.channel_ready_future(channel).result(20)
+        try:
+            if what == "flaky":
+                said = channel.unary_unary("/shop.Echo/Flaky")(" ".join(rest).encode(), timeout=10)
+            else:
+                said = b",".join(channel.stream_stream("/shop.Echo/Chat")((item.encode() for item in rest), timeout=10))
+            print(json.dumps({"code": "OK", "said": said.decode()}))
+        except grpc.RpcError as error:
+            print(json.dumps({"code": error.code().name, "said": error.details()}))
