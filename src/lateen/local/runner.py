@@ -54,6 +54,8 @@ from lateen.local.users import User
 
 _HOOK_LIMIT_S = 3600.0
 """A hook that never ends is ended by the pod's grace, or else after this."""
+_IPV4_FIRST = "precedence ::1/128 50\nprecedence ::/0 40\nprecedence ::ffff:0:0/96 35\nprecedence fc00::/7 3\n"
+"""IPv4 before the machine's private IPv6, for names that have both: many applications listen on 0.0.0.0 only. Source: RFC 6724, 2.1."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _log = structlog.get_logger("local.runner")
 
@@ -264,7 +266,7 @@ class PodRunner:
         self.post(Prepared(network.addresses))
 
     def _write_names(self, network: PodNetwork) -> None:
-        """`/etc/hosts` and `/etc/resolv.conf` of the pod, as they are before anyone adds the mesh's names."""
+        """`/etc/hosts`, `/etc/resolv.conf` and `/etc/gai.conf` of the pod, as they are before anyone adds the mesh's names."""
         pod, etc = self.machine.pod, self.folder / "etc"
         etc.mkdir(exist_ok=True)
         spec, meta = pod.spec, pod.metadata
@@ -278,6 +280,7 @@ class PodRunner:
         if not (etc / "hosts").exists():
             (etc / "hosts").write_text("\n".join(lines) + "\n")
         (etc / "resolv.conf").write_text(f"search {domain} svc.cluster.local cluster.local\nnameserver 127.0.0.1\noptions ndots:5\n")
+        (etc / "gai.conf").write_text(_IPV4_FIRST)
 
     async def _tear_down(self) -> None:
         if self.mesh_side is not None:
@@ -340,6 +343,7 @@ class PodRunner:
             Mount("/etc/lateen/pod", self.folder / "etc", read_only=True),
             Mount("/etc/hosts", link="lateen/pod/hosts"),
             Mount("/etc/resolv.conf", link="lateen/pod/resolv.conf"),
+            Mount("/etc/gai.conf", link="lateen/pod/gai.conf"),
             *volumes.mounts(container, plans, self._place, env),
             *(mapped.mounts if mapped else ()),
         )
