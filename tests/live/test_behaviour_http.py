@@ -74,10 +74,7 @@ def test_retries_by_grpc_code(shop: Mesh) -> None:
 
 
 def test_faults_by_grpc_code(shop: Mesh) -> None:
-    script = 'printf "\\000\\000\\000\\000\\000" | curl -s -D - -o /dev/null --http2-prior-knowledge --data-binary @- "$@" http://echo:9090/shop.Echo/Flaky'
-    asked = ("-H", "content-type: application/grpc", "-H", "te: trailers", "-H", "x-abort: yes")
-    answer = shop.exec("deploy/client", "sh", "-c", script, "sh", *asked, namespace="shop").stdout
-    assert "grpc-status: 8" in answer, answer  # RESOURCE_EXHAUSTED
+    assert said(shop, "aborted", "echo", "9090", str(uuid.uuid4()), "0")["code"] == "RESOURCE_EXHAUSTED"
 
 
 def test_grpc_streams_both_ways(shop: Mesh) -> None:

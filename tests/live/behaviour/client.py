@@ -1,4 +1,4 @@
-"""What the behaviour tests do from inside a pod: `client.py lines|flaky|chat HOST PORT …` prints JSON."""
+"""What the behaviour tests do from inside a pod: `client.py lines|flaky|aborted|chat HOST PORT …` prints JSON."""
 
 import json
 import socket
@@ -18,8 +18,8 @@ else:
     with grpc.insecure_channel(f"{host}:{port}") as channel:
         grpc.channel_ready_future(channel).result(20)
         try:
-            if what == "flaky":
-                said = channel.unary_unary("/shop.Echo/Flaky")(" ".join(rest).encode(), timeout=10)
+            if what in ("flaky", "aborted"):
+                said = channel.unary_unary("/shop.Echo/Flaky")(" ".join(rest).encode(), timeout=10, metadata=[("x-abort", "yes")] if what == "aborted" else [])
             else:
                 said = b",".join(channel.stream_stream("/shop.Echo/Chat")((item.encode() for item in rest), timeout=10))
             print(json.dumps({"code": "OK", "said": said.decode()}))
