@@ -64,3 +64,18 @@ def test_a_sidecar_object_narrows_what_its_pods_know(shop: Mesh) -> None:
     assert services == {"echo.shop.svc.cluster.local"}
     status, body = shop.curl("http://legacy.outside:8000/", namespace="narrow")
     assert (status, body) == (502, "")
+
+
+def lines(mesh: Mesh, host: str, port: int) -> str:
+    done = mesh.exec("deploy/client", sys.executable, str(BEHAVIOUR / "client.py"), "lines", host, str(port), "1", namespace="shop")
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)[0]
+
+
+def test_a_connection_is_tunnelled_by_connect(shop: Mesh) -> None:
+    assert lines(shop, "tunnel.outside", 9100) == "connect=far.example:7777"
+
+
+def test_a_proxy_header_tells_the_client_s_address(shop: Mesh) -> None:
+    client = next(item["ip"] for item in shop.json("ps")["pods"] if item["name"].startswith("client") and item["namespace"] == "shop")
+    assert lines(shop, "told.outside", 9100) == f"proxy={client}"

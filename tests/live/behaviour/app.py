@@ -1,4 +1,4 @@
-"""The application of the behaviour tests: HTTP on 8000, lines over TCP on 9000, gRPC on 9090, HTTPS on 8443. Every answer says VERSION and pod."""
+"""The application of the behaviour tests: HTTP on 8000, lines over TCP on 9000 and 9100, gRPC on 9090, HTTPS on 8443. Every answer says VERSION and pod."""
 
 import http.server
 import json
@@ -66,6 +66,23 @@ class Lines(socketserver.StreamRequestHandler):
             self.wfile.write(f"{VERSION} {line.decode().strip()}\n".encode())
 
 
+class Wrapped(socketserver.StreamRequestHandler):
+    """Lines, after what a proxy says first: each is answered with `connect=TARGET` of a CONNECT request, or `proxy=SOURCE` of a PROXY header."""
+
+    def handle(self):
+        first = self.rfile.readline().decode().split()
+        known = "nothing"
+        if first and first[0] == "CONNECT":
+            known = f"connect={first[1]}"
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        elif first and first[0] == "PROXY":
+            known = f"proxy={first[2]}"
+        for line in self.rfile:
+            self.wfile.write(f"{known} {line.decode().strip()}\n".encode())
+
+
 class Many(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
@@ -106,7 +123,7 @@ def main():
     rpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Echo", methods),))
     rpc.add_insecure_port("0.0.0.0:9090")
     rpc.start()
-    for server in (secure(), Many(("0.0.0.0", 9000), Lines), Many(("0.0.0.0", 8000), Echo)):
+    for server in (secure(), Many(("0.0.0.0", 9000), Lines), Many(("0.0.0.0", 9100), Wrapped), Many(("0.0.0.0", 8000), Echo)):
         threading.Thread(target=server.serve_forever).start()
     rpc.wait_for_termination()
 
