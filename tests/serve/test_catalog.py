@@ -196,3 +196,16 @@ def test_snapshots_are_what_queries_say_and_nothing_leaks(edits):
     settle(catalog)
     assert catalog.views == ()
     assert catalog.db.size == 0
+
+
+def test_who_leaves_between_two_views_leaves_both():
+    catalog = catalog_of(a="*")
+    catalog.join(proxy("p"))
+    settle(catalog)
+    LABELS.set(catalog.db, "p", "1")
+    catalog.refresh(lambda: True)
+    while not catalog.refresh():
+        pass
+    catalog.leave(proxy("p"))
+    settle(catalog)
+    assert catalog.views == ()

@@ -79,8 +79,9 @@ class Catalog:
             return
         del self._proxies[proxy]
         self.db.release(self._view, proxy)
-        self._view_of.pop(proxy, None)
-        view = self._next_view_of.pop(proxy, None)
+        old, view = self._view_of.pop(proxy, None), self._next_view_of.pop(proxy, None)
+        if old is not None and old is not view:  # on its way to another view, which is not published yet: it stands in both
+            self._detach(old)
         if view is not None:
             self._detach(view)
 
