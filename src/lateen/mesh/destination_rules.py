@@ -182,10 +182,32 @@ def _candidates(db: Db, namespace: str, pool: Pool, hostname: str) -> tuple[str,
     return (host, merged_rules(db, namespace, pool, host)) if host is not None else ("", ())
 
 
+@index
+def _ruled_hosts(db: Db) -> Mapping[str, bool]:
+    """The hosts, exact or wildcard, that any DestinationRule is written for, wherever it is."""
+    headings = (_heading(db, key.namespace, key.name) for key in store.OBJECTS.keys(db, (DestinationRule.__name__,)))
+    return {heading.host: True for heading in headings if heading is not None}
+
+
 @query
+def _wild_ruled_hosts(db: Db) -> tuple[str, ...]:
+    return tuple(sorted(host for host in _ruled_hosts.whole(db) if host.startswith("*")))
+
+
+@query
+def is_ruled(db: Db, hostname: str) -> bool:
+    """Whether some DestinationRule, wherever, covers a host. One answer for all clients: where it is no, as nearly always, none of them looks further."""
+    return bool(_ruled_hosts.at(db, hostname)) or any(hostname.endswith(host[1:]) for host in _wild_ruled_hosts(db))
+
+
 def rule_key(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels = ()) -> RuleKey | None:
     """Which rule is in force for a client's calls to a host: of the client's namespace, else the service's, else the root namespace's; the first that has
     any wins whole. `labels`: the client's, as `rule_labels` leaves them. None: none."""
+    return _rule_key(db, client_namespace, service_namespace, hostname, labels) if is_ruled(db, hostname) else None
+
+
+@query
+def _rule_key(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels) -> RuleKey | None:
     root = store.root_namespace(db)
     pool = Pool.PRIVATE if client_namespace == root else Pool.LOCAL
     host, local = _candidates(db, client_namespace, pool, hostname)

@@ -10,7 +10,7 @@ from lateen.base.names import outbound_cluster
 from lateen.config.kinds.istio.traffic_policy import ConsistentHash
 from lateen.config.kinds.istio.virtual_service import Destination
 from lateen.incremental import Db, index, query
-from lateen.mesh.destination_rules import destination_rule, policy_of, rule_labels
+from lateen.mesh.destination_rules import destination_rule, is_ruled, policy_of, rule_labels
 from lateen.mesh.model import Labels, Resolution, Service
 from lateen.mesh.visibility import Scope, scoped_services
 from lateen.plan.route import HashKey
@@ -82,9 +82,13 @@ def cluster_name(host: str, port: int, subset: str) -> str:
     return outbound_cluster(port, subset, host) if host else UNKNOWN
 
 
-@query
 def hash_keys(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset: str) -> tuple[HashKey, ...]:
     """What of a request chooses the endpoint of a destination; empty: nothing does. Source: Istio LoadBalancerSettings.consistentHash."""
+    return _hash_keys(db, eyes, labels, host, port, subset) if is_ruled(db, host) else ()
+
+
+@query
+def _hash_keys(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset: str) -> tuple[HashKey, ...]:
     service = service_seen(db, eyes, host)
     if service is None:
         return ()

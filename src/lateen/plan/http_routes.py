@@ -183,9 +183,9 @@ def _operation(service: EffectiveVirtualService, match: RouteMatch, action: Acti
     return f"{service.origin.name}:{port}{path}"
 
 
-def default_route(db: Db, host: str, port: int, caller: Caller) -> Route:
-    """The route of a service that no VirtualService has: to its own cluster. Its retries look for another endpoint even where a hash chooses, as in Istio."""
-    keys = hash_keys(db, caller.eyes, caller.labels, host, port, "")
+def default_route(db: Db, host: str, port: int, keys: tuple[HashKey, ...]) -> Route:
+    """The route of a service that no VirtualService has: to its own cluster. Its retries look for another endpoint even where a hash (`keys`) chooses, as
+    in Istio."""
     action = Forward((Target(outbound_cluster(port, "", host)),), retries=http_action.retries(default_retries(db), False), hash_keys=keys)
     return Route("default", RouteMatch(), action, operation=f"{host}:{port}/*")
 

@@ -19,7 +19,7 @@ from lateen.mesh.visibility import EgressListener, Scope, scope, scoped_listener
 from lateen.plan.destinations import Caller, tcp_cluster
 from lateen.plan.domains import Audience, service_domains, with_port
 from lateen.plan.http_routes import default_route, http_routes
-from lateen.plan.route import Forward, Respond, Route, RouteMatch, Target, VirtualHost
+from lateen.plan.route import Forward, HashKey, Respond, Route, RouteMatch, Target, VirtualHost
 
 HTTP_PROXY = "http_proxy"
 HACK_PORT = 80
@@ -228,13 +228,14 @@ def applies(db: Db, key: ObjectRef, at: Caller) -> bool:
     return bool(http_routes(db, key, at))
 
 
-@query
-def virtual_host(db: Db, to: Audience, entry: Entry, port: int) -> VirtualHost:
-    """One virtual host of a layout with its routes. `port`: the listener's."""
-    at = caller(to, port)
-    if entry.owner is not None:
-        return VirtualHost(entry.name, entry.domains, http_routes(db, entry.owner, at))
-    return VirtualHost(entry.name, entry.domains, (default_route(db, entry.host, entry.port, at),))
+def owned_host(db: Db, to: Audience, entry: Entry, port: int) -> VirtualHost:
+    """One virtual host of a layout with the routes of the VirtualService that has it. `port`: the listener's."""
+    return VirtualHost(entry.name, entry.domains, http_routes(db, entry.owner, caller(to, port)) if entry.owner is not None else ())
+
+
+def default_host(db: Db, entry: Entry, keys: tuple[HashKey, ...]) -> VirtualHost:
+    """One that no VirtualService has: to its service. `keys`: what of a request chooses the endpoint."""
+    return VirtualHost(entry.name, entry.domains, (default_route(db, entry.host, entry.port, keys),))
 
 
 @query

@@ -4,26 +4,31 @@ A virtual host is serialized by a query of its own and joined at the boundary of
 Source: Envoy config.route.v3.RouteConfiguration.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 from lateen.base.names import ObjectRef
 from lateen.config.store import mesh_field
-from lateen.incremental import Db, query
+from lateen.incremental import Db, index, query
+from lateen.mesh.destination_rules import is_ruled
 from lateen.mesh.gateways import http_route_names
 from lateen.mesh.model import Protocol
 from lateen.mesh.view import View
 from lateen.mesh.visibility import Scope, scope, scoped_listeners
+from lateen.plan.destinations import hash_keys
 from lateen.plan.domains import Audience
 from lateen.plan.gateway_routes import GatewayEntry, gateway_layout, gateway_virtual_host
 from lateen.plan.outbound import outbound_entries
-from lateen.plan.route import VirtualHost
-from lateen.plan.virtual_hosts import HTTP_PROXY, Entry, audience, catch_all, layout, virtual_host
+from lateen.plan.route import HashKey, VirtualHost
+from lateen.plan.virtual_hosts import HTTP_PROXY, Entry, audience, catch_all, default_host, layout, owned_host
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.xds.resources import Resource, ResourceType
 from lateen.xds.route_bytes import virtual_host_message
 
 MAX_DIRECT_RESPONSE_BYTES = 1024 * 1024
+PART = 32
+"""Virtual hosts that are joined together first, on average: about the root of a large table's size."""
 _VIRTUAL_HOSTS_TAG = b"\x12"
 """Field 2 of RouteConfiguration, length-delimited."""
 
@@ -53,8 +58,47 @@ def _piece(host: VirtualHost) -> Piece:
 
 @query
 def sidecar_piece(db: Db, to: Audience, entry: Entry, port: int) -> Piece:
-    """One virtual host of a sidecar. `port`: the listener's."""
-    return _piece(virtual_host(db, to, entry, port))
+    """One virtual host of a sidecar that a VirtualService has. `port`: the listener's."""
+    return _piece(owned_host(db, to, entry, port))
+
+
+@query
+def plain_piece(db: Db, entry: Entry) -> Piece | None:
+    """One virtual host that no VirtualService has, for every audience that calls its service so; None: a DestinationRule may choose endpoints by a hash."""
+    return None if is_ruled(db, entry.host) else _piece(default_host(db, entry, ()))
+
+
+@query
+def _hashed_piece(db: Db, entry: Entry, keys: tuple[HashKey, ...]) -> Piece:
+    return _piece(default_host(db, entry, keys))
+
+
+def _piece_of(db: Db, to: Audience, entry: Entry, port: int) -> Piece:
+    if entry.owner is not None:
+        return sidecar_piece(db, to, entry, port)
+    return plain_piece(db, entry) or _hashed_piece(db, entry, hash_keys(db, to.eyes, to.labels, entry.host, entry.port, ""))
+
+
+@index
+def _parts(db: Db, to: Audience, name: str) -> Mapping[str, tuple[Entry, ...]]:
+    """A configuration's virtual hosts in short runs, in order, each under the name of its first. Where one ends its own name says, so that hosts that come
+    and go change one run or two."""
+    found: dict[str, tuple[Entry, ...]] = {}
+    run: list[Entry] = []
+    whole = layout(db, to, name)
+    for entry in whole.entries if whole is not None else ():
+        run.append(entry)
+        if crc32(entry.name.encode()) % PART == 0:
+            found[run[0].name] = tuple(run)
+            run = []
+    return found | {run[0].name: tuple(run)} if run else found
+
+
+@query
+def _part(db: Db, to: Audience, name: str, first: str, port: int) -> Piece:
+    """A run of virtual hosts, joined: one that changes is joined with these few anew, and not with all."""
+    pieces = [_piece_of(db, to, entry, port) for entry in _parts.at(db, first, to, name) or ()]
+    return Piece(b"".join(piece.body for piece in pieces), frozenset().union(*(piece.origins for piece in pieces)))
 
 
 @query
@@ -83,7 +127,7 @@ def _sidecar_configuration(db: Db, to: Audience, name: str) -> Resource | None:
     found = layout(db, to, name)
     if found is None:
         return None
-    pieces = [sidecar_piece(db, to, entry, found.port) for entry in found.entries]
+    pieces = [_part(db, to, name, first, found.port) for first in _parts.whole(db, to, name)]
     if found.has_catch_all:
         pieces.append(catch_all_piece(db, to.eyes))
     return _joined(name, found.port != 0, pieces)
