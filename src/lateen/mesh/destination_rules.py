@@ -182,28 +182,65 @@ def _candidates(db: Db, namespace: str, pool: Pool, hostname: str) -> tuple[str,
     return (host, merged_rules(db, namespace, pool, host)) if host is not None else ("", ())
 
 
+@dataclass(frozen=True)
+class Ruling:
+    """Which clients the DestinationRules that cover a host tell apart. `homes`: the namespaces the rules are in. `is_uneven`: some rule is exported to
+    other single namespaces."""
+
+    homes: frozenset[str] = frozenset()
+    is_uneven: bool = False
+
+    def parts(self, namespace: str) -> bool:
+        """Whether clients of a namespace may have another rule than most."""
+        return self.is_uneven or namespace in self.homes
+
+
 @index
-def _ruled_hosts(db: Db) -> Mapping[str, bool]:
-    """The hosts, exact or wildcard, that any DestinationRule is written for, wherever it is."""
-    headings = (_heading(db, key.namespace, key.name) for key in store.OBJECTS.keys(db, (DestinationRule.__name__,)))
-    return {heading.host: True for heading in headings if heading is not None}
+def _rulings(db: Db) -> Mapping[str, Ruling]:
+    """Host, exact or wildcard → what the rules written for just that host come to."""
+    found: dict[str, Ruling] = {}
+    for key in store.OBJECTS.keys(db, (DestinationRule.__name__,)):
+        heading = _heading(db, key.namespace, key.name)
+        if heading is not None:
+            is_even = heading.has_selector or "*" in heading.export_to or heading.export_to <= {key.namespace, "~"}
+            held = found.get(heading.host, Ruling())
+            found[heading.host] = Ruling(held.homes | {key.namespace}, held.is_uneven or not is_even)
+    return found
 
 
 @query
-def _wild_ruled_hosts(db: Db) -> tuple[str, ...]:
-    return tuple(sorted(host for host in _ruled_hosts.whole(db) if host.startswith("*")))
+def _wild_rulings(db: Db) -> tuple[tuple[str, Ruling], ...]:
+    return tuple(sorted((item for item in _rulings.whole(db).items() if item[0].startswith("*")), key=lambda item: item[0]))
 
 
 @query
-def is_ruled(db: Db, hostname: str) -> bool:
-    """Whether some DestinationRule, wherever, covers a host. One answer for all clients: where it is no, as nearly always, none of them looks further."""
-    return bool(_ruled_hosts.at(db, hostname)) or any(hostname.endswith(host[1:]) for host in _wild_ruled_hosts(db))
+def ruling(db: Db, hostname: str) -> Ruling:
+    """Of all rules that cover a host. One answer for all clients: where there is no rule, or one for everybody, none of them looks at its own namespace."""
+    found = _rulings.at(db, hostname) or Ruling()
+    for wild, other in _wild_rulings(db):
+        if hostname.endswith(wild[1:]):
+            found = Ruling(found.homes | other.homes, found.is_uneven or other.is_uneven)
+    return found
 
 
 def rule_key(db: Db, client_namespace: str, service_namespace: str, hostname: str, labels: Labels = ()) -> RuleKey | None:
     """Which rule is in force for a client's calls to a host: of the client's namespace, else the service's, else the root namespace's; the first that has
     any wins whole. `labels`: the client's, as `rule_labels` leaves them. None: none."""
-    return _rule_key(db, client_namespace, service_namespace, hostname, labels) if is_ruled(db, hostname) else None
+    found = ruling(db, hostname)
+    if found.parts(client_namespace):
+        return _rule_key(db, client_namespace, service_namespace, hostname, labels)
+    return common_key(db, service_namespace, hostname) if found.homes else None
+
+
+@query
+def common_key(db: Db, service_namespace: str, hostname: str) -> RuleKey | None:
+    """The same for clients of any namespace that the host's `ruling` does not part from the others."""
+    for namespace in dict.fromkeys((service_namespace, store.root_namespace(db))):
+        host, found = _candidates(db, namespace, Pool.EXPORTED, hostname)
+        exported = tuple((at, rule) for at, rule in enumerate(found) if "*" in rule.export_to)
+        if exported:
+            return _chosen(namespace, Pool.EXPORTED, host, exported, ())
+    return None
 
 
 @query

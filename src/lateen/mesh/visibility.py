@@ -131,9 +131,42 @@ def _imported(services: tuple[Service, ...], hosts: tuple[tuple[str, str], ...],
     return tuple(found)
 
 
+EVERYWHERE = Scope("")
+"""Stands for every namespace that has no Sidecar and sees what all see."""
+
+
+@index
+def _peculiar(db: Db) -> Mapping[str, bool]:
+    """The namespaces that, without any Sidecar, see other services than most: some are exported to them or hidden from them, or they share a hostname with
+    another namespace, whose service others may prefer."""
+    found = {namespace for service in all_services(db) for namespace in service.export_to - {"*", "~"}}
+    homes: dict[str, set[str]] = {}
+    for service in all_services(db):
+        homes.setdefault(service.hostname, set()).add(service.namespace)
+        if "*" not in service.export_to:
+            found.add(service.namespace)
+    found.update(*(namespaces for namespaces in homes.values() if len(namespaces) > 1))
+    return dict.fromkeys(found, True)
+
+
+def vantage(db: Db, eyes: Scope) -> Scope:
+    """The scope whose services, listeners and all that follows from them alone a scope shares."""
+    return eyes if eyes.sidecar is not None or _peculiar.at(db, eyes.namespace) else EVERYWHERE
+
+
 @query
+def vantage_of(db: Db, view: View) -> Scope:
+    """The same for a view."""
+    return vantage(db, scope(db, view))
+
+
 def scoped_listeners(db: Db, eyes: Scope) -> tuple[EgressListener, ...]:
     """The ways out in a scope, as written; one without a port for everything where no Sidecar says otherwise."""
+    return _scoped_listeners(db, vantage(db, eyes))
+
+
+@query
+def _scoped_listeners(db: Db, eyes: Scope) -> tuple[EgressListener, ...]:
     services = exported_services(db, eyes.namespace)
     sidecar = sidecar_at(db, eyes.sidecar)
     if sidecar is None or not sidecar.spec.egress:
@@ -152,7 +185,7 @@ def _listener(written: WrittenListener, namespace: str, services: tuple[Service,
 
 def egress_listeners(db: Db, view: View) -> tuple[EgressListener, ...]:
     """The ways out of a view's workload, in the order written."""
-    return scoped_listeners(db, scope(db, view))
+    return _scoped_listeners(db, vantage_of(db, view))
 
 
 def _add(found: dict[str, Service], service: Service) -> None:
@@ -167,12 +200,16 @@ def _add(found: dict[str, Service], service: Service) -> None:
         found[service.hostname] = service
 
 
-@query
 def scoped_services(db: Db, eyes: Scope) -> tuple[Service, ...]:
     """One service for each hostname seen in a scope, in order of the listeners; also what imported VirtualServices send to, with those ports, where that
     can be anything new: with a Sidecar, or where the namespace has services that are not even exported to itself."""
+    return _scoped_services(db, vantage(db, eyes))
+
+
+@query
+def _scoped_services(db: Db, eyes: Scope) -> tuple[Service, ...]:
     found: dict[str, Service] = {}
-    for listener in scoped_listeners(db, eyes):
+    for listener in _scoped_listeners(db, eyes):
         for service in listener.services:
             _add(found, service)
         if eyes.sidecar is not None or (not eyes.is_router and _hidden_at_home(db, eyes.namespace)):
@@ -211,17 +248,22 @@ def _destinations(db: Db, eyes: Scope, listener: EgressListener) -> list[Service
 
 @index
 def _by_host(db: Db, eyes: Scope) -> Mapping[str, Service]:
-    return {service.hostname: service for service in scoped_services(db, eyes)}
+    return {service.hostname: service for service in _scoped_services(db, eyes)}
+
+
+def service_seen(db: Db, eyes: Scope, host: str) -> Service | None:
+    """The service of that host as the scope sees it; None: it sees none."""
+    return _by_host.at(db, host, vantage(db, eyes))
 
 
 def visible_services(db: Db, view: View) -> tuple[Service, ...]:
     """The services a view can reach, one for each hostname."""
-    return scoped_services(db, scope(db, view))
+    return _scoped_services(db, vantage_of(db, view))
 
 
 def visible_service(db: Db, view: View, hostname: str) -> Service | None:
     """The service of that hostname as the view sees it; None: it sees none."""
-    return _by_host.at(db, hostname, scope(db, view))
+    return _by_host.at(db, hostname, vantage_of(db, view))
 
 
 @dataclass(frozen=True)

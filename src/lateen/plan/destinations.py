@@ -3,16 +3,15 @@
 A missing host, port or subset still names a cluster, as in Istio: the request gets 503 rather than another route.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lateen.base.names import outbound_cluster
 from lateen.config.kinds.istio.traffic_policy import ConsistentHash
 from lateen.config.kinds.istio.virtual_service import Destination
-from lateen.incremental import Db, index, query
-from lateen.mesh.destination_rules import destination_rule, is_ruled, policy_of, rule_labels
+from lateen.incremental import Db, query
+from lateen.mesh.destination_rules import RuleKey, policy_of, rule_key, rule_labels, rule_of, ruling
 from lateen.mesh.model import Labels, Resolution, Service
-from lateen.mesh.visibility import Scope, scoped_services
+from lateen.mesh.visibility import Scope, service_seen
 from lateen.plan.route import HashKey
 
 UNKNOWN = "UnknownService"
@@ -38,16 +37,6 @@ class Caller:
     def at(self, port: int) -> "Caller":
         """The same workload at another port."""
         return Caller(self.eyes, self.labels, self.gateway, port, self.is_tls)
-
-
-@index
-def _services(db: Db, eyes: Scope) -> Mapping[str, Service]:
-    return {service.hostname: service for service in scoped_services(db, eyes)}
-
-
-def service_seen(db: Db, eyes: Scope, host: str) -> Service | None:
-    """The service of that host as the scope sees it; None: it sees none."""
-    return _services.at(db, host, eyes)
 
 
 def _seen_here(db: Db, caller: Caller, host: str) -> Service | None:
@@ -84,16 +73,16 @@ def cluster_name(host: str, port: int, subset: str) -> str:
 
 def hash_keys(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset: str) -> tuple[HashKey, ...]:
     """What of a request chooses the endpoint of a destination; empty: nothing does. Source: Istio LoadBalancerSettings.consistentHash."""
-    return _hash_keys(db, eyes, labels, host, port, subset) if is_ruled(db, host) else ()
+    service = service_seen(db, eyes, host) if ruling(db, host).homes else None
+    if service is None:
+        return ()
+    key = rule_key(db, eyes.namespace, service.namespace, host, rule_labels(db, eyes.namespace, labels))
+    return _hash_keys(db, key, port, subset) if key is not None else ()
 
 
 @query
-def _hash_keys(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset: str) -> tuple[HashKey, ...]:
-    service = service_seen(db, eyes, host)
-    if service is None:
-        return ()
-    rule = destination_rule(db, eyes.namespace, service.namespace, host, rule_labels(db, eyes.namespace, labels))
-    balancer = policy_of(db, rule, port, subset).load_balancer if rule is not None else None
+def _hash_keys(db: Db, key: RuleKey, port: int, subset: str) -> tuple[HashKey, ...]:
+    balancer = policy_of(db, rule_of(db, key), port, subset).load_balancer
     return _keys(balancer.consistent_hash) if balancer is not None and balancer.consistent_hash is not None else ()
 
 

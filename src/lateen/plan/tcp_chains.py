@@ -13,9 +13,8 @@ from lateen.mesh.destination_rules import destination_rule, policy_of, rule_labe
 from lateen.mesh.gateways import GatewayServer
 from lateen.mesh.model import Labels, Port, Service
 from lateen.mesh.view import View
-from lateen.mesh.visibility import Scope, scope
+from lateen.mesh.visibility import Scope, scope, service_seen
 from lateen.plan.byte_rules import has_connection_rules, has_routes
-from lateen.plan.destinations import service_seen
 from lateen.plan.listener import Chain, ChainMatch, Tcp, TcpTarget, Tunnel
 from lateen.plan.name_caches import names_of
 from lateen.plan.tcp_routes import NO_RULES, TcpDestination, TcpRule, server_rules, sidecar_rules

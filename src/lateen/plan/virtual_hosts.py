@@ -15,7 +15,7 @@ from lateen.mesh.hosts import is_within, specificity
 from lateen.mesh.model import Port, Protocol, Resolution, Service
 from lateen.mesh.view import View
 from lateen.mesh.virtual_services import Heading, claims_of, imported_claims, source_label_keys
-from lateen.mesh.visibility import EgressListener, Scope, scope, scoped_listeners, scoped_policy
+from lateen.mesh.visibility import EgressListener, Scope, scope, scoped_listeners, scoped_policy, vantage
 from lateen.plan.destinations import Caller, tcp_cluster
 from lateen.plan.domains import Audience, service_domains, with_port
 from lateen.plan.http_routes import default_route, http_routes
@@ -98,7 +98,7 @@ def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     if way.is_proxy:
         port = 0
     host = route_name.rpartition(":")[0] if port else ""
-    found = _at_port.at(db, (port, host), to.eyes, way.position) or ()
+    found = _at_port.at(db, (port, host), vantage(db, to.eyes), way.position) or ()
     services = {service.hostname: service for service in found}
     claims = claims_of(db, to.eyes.namespace, way.hosts, host) if host else imported_claims(db, to.eyes.namespace, way.hosts)
     entries = _entries(db, to, port, services, claims)

@@ -11,7 +11,7 @@ from zlib import crc32
 from lateen.base.names import ObjectRef
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, index, query
-from lateen.mesh.destination_rules import is_ruled
+from lateen.mesh.destination_rules import ruling
 from lateen.mesh.gateways import http_route_names
 from lateen.mesh.model import Protocol
 from lateen.mesh.view import View
@@ -65,7 +65,7 @@ def sidecar_piece(db: Db, to: Audience, entry: Entry, port: int) -> Piece:
 @query
 def plain_piece(db: Db, entry: Entry) -> Piece | None:
     """One virtual host that no VirtualService has, for every audience that calls its service so; None: a DestinationRule may choose endpoints by a hash."""
-    return None if is_ruled(db, entry.host) else _piece(default_host(db, entry, ()))
+    return None if ruling(db, entry.host).homes else _piece(default_host(db, entry, ()))
 
 
 @query
