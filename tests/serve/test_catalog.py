@@ -209,3 +209,20 @@ def test_who_leaves_between_two_views_leaves_both():
     catalog.leave(proxy("p"))
     settle(catalog)
     assert catalog.views == ()
+
+
+def test_who_turns_back_before_the_publication_stands_once():
+    catalog = catalog_of(a="*")
+    catalog.join(proxy("p"))
+    settle(catalog)
+    view = catalog.view(proxy("p"))
+    for label in ("1", ""):
+        LABELS.set(catalog.db, "p", label)
+        while not catalog.refresh():
+            pass
+    settle(catalog)
+    assert catalog.views == (view,)
+    catalog.leave(proxy("p"))
+    settle(catalog)
+    assert catalog.views == ()
+    assert catalog.db.size == 0

@@ -181,11 +181,12 @@ class Catalog:
             shelf = self._shelves[view] = _Shelf(view)
             for type_ in ResourceType:
                 self.db.hold(self._names, view, type_)
-        planned = self._next_view_of.get(proxy)
+        planned, shown = self._next_view_of.get(proxy), self._view_of.get(proxy)
         if planned is not shelf.view:
-            shelf.proxies += 1
+            if shelf.view is not shown:  # back where it is shown: it stands there already
+                shelf.proxies += 1
             self._next_view_of[proxy] = shelf.view
-            if planned is not None and planned is not self._view_of.get(proxy):
+            if planned is not None and planned is not shown:
                 self._detach(planned)
         return is_new
 
