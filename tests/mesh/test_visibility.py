@@ -3,7 +3,7 @@
 from lateen.mesh.model import Labels, Locality
 from lateen.mesh.sidecar_findings import findings
 from lateen.mesh.view import ProxyType, View
-from lateen.mesh.visibility import egress_listeners, outbound_policy, visible_service, visible_services
+from lateen.mesh.visibility import egress_listeners, outbound_policy, scope, service_seen, visible_services
 
 SERVICE = """
 apiVersion: v1
@@ -71,7 +71,7 @@ def test_the_root_namespaces_sidecar_is_the_last_resort(mesh):
 def test_destinations_of_imported_routes_are_seen_with_their_ports(mesh):
     db = mesh(SHOP + VIRTUAL_SERVICE + SIDECAR.format(name="all", namespace="shop", spec="{egress: [{hosts: ['./*']}]}"))
     assert hosts(db, view("shop")) == ["cart.shop", "till.bank"]
-    assert [port.number for port in visible_service(db, view("shop"), "till.bank.svc.cluster.local").ports] == [9000]
+    assert [port.number for port in service_seen(db, scope(db, view("shop")), "till.bank.svc.cluster.local").ports] == [9000]
     assert [one.hostname for listener in egress_listeners(db, view("shop")) for one in listener.services] == ["cart.shop.svc.cluster.local"]
 
 
@@ -86,8 +86,9 @@ def test_an_egress_listener_has_the_services_of_its_port(mesh):
 
 def test_one_namespace_has_a_host(mesh):
     text = ENTRY.format(name="a", namespace="bank", host="api.example.com", port=80) + ENTRY.format(name="b", namespace="shop", host="api.example.com", port=81)
-    assert visible_service(mesh(text), view("shop"), "api.example.com").namespace == "shop"
-    assert visible_service(mesh(text), view("other"), "api.example.com").namespace == "bank"
+    db = mesh(text)
+    assert service_seen(db, scope(db, view("shop")), "api.example.com").namespace == "shop"
+    assert service_seen(db, scope(db, view("other")), "api.example.com").namespace == "bank"
 
 
 def test_who_may_leave_the_mesh(mesh):

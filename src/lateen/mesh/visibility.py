@@ -261,11 +261,6 @@ def visible_services(db: Db, view: View) -> tuple[Service, ...]:
     return _scoped_services(db, vantage_of(db, view))
 
 
-def visible_service(db: Db, view: View, hostname: str) -> Service | None:
-    """The service of that hostname as the view sees it; None: it sees none."""
-    return _by_host.at(db, hostname, vantage_of(db, view))
-
-
 @dataclass(frozen=True)
 class OutboundPolicy:
     """What happens to traffic for no known service. `proxy`: where it goes instead of straight out; None: straight out."""

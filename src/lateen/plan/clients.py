@@ -13,6 +13,7 @@ from lateen.mesh.endpoints import endpoints
 from lateen.mesh.model import Labels, selects
 from lateen.mesh.services import service
 from lateen.mesh.view import View
+from lateen.mesh.visibility import Scope, vantage_of
 from lateen.plan.load_assignments import ClientMode, takes_mesh_tls
 
 
@@ -36,6 +37,26 @@ class Caller:
     is_router: bool
     has_ipv4: bool
     has_ipv6: bool
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Clients that get the same of every service whose DestinationRules do not part them. `eyes`: a vantage."""
+
+    eyes: Scope
+    is_router: bool
+    has_ipv4: bool
+    has_ipv6: bool
+
+    def caller(self, rule: RuleKey | None) -> Caller:
+        """As a caller of a host with that rule in force."""
+        return Caller(rule, self.is_router, self.has_ipv4, self.has_ipv6)
+
+
+@query
+def seat_of(db: Db, view: View) -> Seat:
+    """Where a view sits."""
+    return Seat(vantage_of(db, view), view.is_router, view.has_ipv4, view.has_ipv6)
 
 
 def client_of(db: Db, view: View) -> Client:

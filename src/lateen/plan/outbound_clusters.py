@@ -273,20 +273,29 @@ def _is_weighted(db: Db, service: Service, policy: TrafficPolicy) -> bool:
     return bool(setting.distribute) or (_has_failover(db, service, policy) and bool(setting.failover or setting.failover_priority))
 
 
-def placement_of(db: Db, view: View, caller: Caller, target: Target) -> Placement | None:
+@dataclass(frozen=True)
+class Nearness:
+    """That the client's place counts for a cluster, and how. `has_failover`: ejected endpoints make room for farther ones."""
+
+    setting: LocalityLb
+    has_failover: bool
+
+    def placement(self, view: View) -> Placement:
+        """For clients at a view's place."""
+        keys = {entry.partition("=")[0] for entry in self.setting.failover_priority}
+        return Placement(self.setting, view.locality, tuple(pair for pair in view.labels if pair[0] in keys), self.has_failover)
+
+
+def nearness(db: Db, caller: Caller, target: Target) -> Nearness | None:
     """How the client's place counts for a cluster; None: it does not, so that clients anywhere share its load assignment."""
     policy = policy_of(db, rule_of(db, caller.rule), target.port.number, target.subset)
     setting = locality_setting(db, target.service, policy)
     has_failover = _has_failover(db, target.service, policy)
-    if setting is None or not (setting.distribute or has_failover):
-        return None
-    keys = {entry.partition("=")[0] for entry in setting.failover_priority}
-    labels = tuple(pair for pair in view.labels if pair[0] in keys)
-    return Placement(setting, view.locality, labels, has_failover)
+    return Nearness(setting, has_failover) if setting is not None and (setting.distribute or has_failover) else None
 
 
-def assignment_key(db: Db, view: View, caller: Caller, target: Target) -> AssignmentKey:
-    """What the load assignment of a cluster depends on for a view."""
+def assignment_key(db: Db, caller: Caller, target: Target, node: str | None = None, placement: Placement | None = None) -> AssignmentKey:
+    """What the load assignment of a cluster depends on. `node`: the client's, None: endpoints of all nodes count."""
     service = target.service
     rule = rule_of(db, caller.rule)
     subset = rule.subset(target.subset) if rule and target.subset else None
@@ -297,8 +306,8 @@ def assignment_key(db: Db, view: View, caller: Caller, target: Target) -> Assign
         port_name=target.port.name,
         subset=label_pairs(subset.labels) if subset else (),
         mode=client_mode(db, caller, target),
-        node=view.node_name if service.is_node_local else None,
-        placement=placement_of(db, view, caller, target),
+        node=node,
+        placement=placement,
     )
 
 

@@ -10,18 +10,18 @@ from lateen.base.names import INBOUND_PASSTHROUGH, ClusterName, inbound_cluster
 from lateen.config.kinds.istio.gateway import ServerTlsMode
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, query
-from lateen.mesh.destination_rules import rule_of, subset_names
+from lateen.mesh.destination_rules import common_key, rule_of, ruling, subset_names
 from lateen.mesh.gateways import servers
 from lateen.mesh.inbound import inbound_ports
 from lateen.mesh.model import Service
 from lateen.mesh.view import View
-from lateen.mesh.visibility import outbound_policy, sidecar_of, visible_service, visible_services
-from lateen.plan.clients import Caller, Client, caller_of, client_of
+from lateen.mesh.visibility import Scope, outbound_policy, scoped_services, service_seen, sidecar_of, vantage_of
+from lateen.plan.clients import Caller, Client, Seat, caller_of, client_of, seat_of
 from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
-from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, outbound_cluster, placement_of
+from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, nearness, outbound_cluster
 from lateen.xds.cluster_message import cluster_message
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resources import Common, Resource, ResourceType
 
 
 @query
@@ -32,24 +32,49 @@ def cluster_names(db: Db, view: View) -> frozenset[str]:
     if not view.is_router:
         names.add(INBOUND_PASSTHROUGH)
         names.update(inbound_cluster(port.port) for port in inbound_ports(db, view))
-    return frozenset(names.union(*(_kinds_for(db, view, client, service) for service in visible_services(db, view))))
+    return _common_names(db, seat_of(db, view), has_sni_clusters(db, view)).clusters.union(names, *_ruled_kinds(db, view, client))
 
 
 @query
 def endpoint_names(db: Db, view: View) -> frozenset[str]:
     """The names of the clusters whose endpoints come by EDS."""
-    client = client_of(db, view)
-    kinds = (_kinds_for(db, view, client, service) for service in visible_services(db, view))
-    return frozenset(name for found in kinds for name, discovery in found.items() if discovery is Discovery.EDS)
+    kinds = _ruled_kinds(db, view, client_of(db, view))
+    ruled = {name for found in kinds for name, discovery in found.items() if discovery is Discovery.EDS}
+    return _common_names(db, seat_of(db, view), has_sni_clusters(db, view)).endpoints | ruled
 
 
-def _kinds_for(db: Db, view: View, client: Client, service: Service) -> Mapping[str, Discovery]:
-    """Name → kind of one service's clusters for a view."""
-    if not has_clusters(service):
-        return {}
-    caller = caller_of(db, client, service.namespace, service.hostname)
+@dataclass(frozen=True)
+class _Names:
+    """Of the services that no DestinationRule covers: all clusters, and those with EDS. `ruled`: the other services."""
+
+    clusters: frozenset[str]
+    endpoints: frozenset[str]
+    ruled: tuple[Service, ...]
+
+
+@query
+def _common_names(db: Db, seat: Seat, has_sni: bool) -> _Names:
+    kinds: dict[str, Discovery] = {}
+    ruled = []
+    for service in scoped_services(db, seat.eyes):
+        if has_clusters(service):
+            if ruling(db, service.hostname).homes:
+                ruled.append(service)
+            else:
+                kinds |= _kinds_of(db, seat.caller(None), service, has_sni)
+    return _Names(frozenset(kinds), frozenset(name for name, kind in kinds.items() if kind is Discovery.EDS), tuple(ruled))
+
+
+def _ruled_kinds(db: Db, view: View, client: Client) -> list[Mapping[str, Discovery]]:
+    """Name → kind of the clusters of each service that some DestinationRule covers."""
+    has_sni = has_sni_clusters(db, view)
+    services = _common_names(db, seat_of(db, view), has_sni).ruled
+    return [_kinds_of(db, caller_of(db, client, service.namespace, service.hostname), service, has_sni) for service in services]
+
+
+def _kinds_of(db: Db, caller: Caller, service: Service, has_sni: bool) -> Mapping[str, Discovery]:
     found = _kinds(db, caller, service, False)
-    return found | _kinds(db, caller, service, True) if view.is_router and has_auto_passthrough(db, view) else found
+    return found | _kinds(db, caller, service, True) if has_sni else found
 
 
 @query
@@ -70,39 +95,89 @@ def has_forward(db: Db, view: View) -> bool:
     return not view.is_router and outbound_policy(db, view).mode is MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS
 
 
-def has_auto_passthrough(db: Db, view: View) -> bool:
-    """Whether a gateway routes by the server names of mesh TLS."""
+def has_sni_clusters(db: Db, view: View) -> bool:
+    """Whether the view is a gateway that routes by the server names of mesh TLS."""
+    return view.is_router and _has_auto_passthrough(db, view)
+
+
+def _has_auto_passthrough(db: Db, view: View) -> bool:
     found = (server.tls for group in servers(db, view) for server in group.servers)
     return any(tls is not None and tls.mode is ServerTlsMode.AUTO_PASSTHROUGH for tls in found)
 
 
-def target_of(db: Db, view: View, name: str) -> tuple[Caller, Target] | None:
-    """The service port and subset a cluster name stands for, and the view as its caller; None: the view sees none."""
+def _target(db: Db, eyes: Scope, name: str) -> Target | None:
+    """The service port and subset that a cluster name stands for, as a scope sees it; None: it sees none."""
     parsed = ClusterName.parse(name)
     if parsed is None or parsed.direction != "outbound":
         return None
-    service = visible_service(db, view, parsed.host)
+    service = service_seen(db, eyes, parsed.host)
     port = next((one for one in cluster_ports(service) if one.number == parsed.port), None) if service and has_clusters(service) else None
     if service is None or port is None:
         return None
     target = Target(service, port, parsed.subset, is_sni="|" not in name)
+    return target if target.name == name else None
+
+
+def target_of(db: Db, view: View, name: str) -> tuple[Caller, Target] | None:
+    """What a cluster name stands for at a view, and the view as its caller; None: the view sees none."""
+    target = _target(db, vantage_of(db, view), name)
+    if target is None:
+        return None
+    service = target.service
     caller = caller_of(db, client_of(db, view), service.namespace, service.hostname)
-    if service.resolution in RESOLVED:
-        target = replace(target, placement=placement_of(db, view, caller, target))
-    return caller, target
+    near = nearness(db, caller, target) if service.resolution in RESOLVED else None
+    return caller, replace(target, placement=near.placement(view)) if near is not None else target
+
+
+@dataclass(frozen=True)
+class CommonTarget:
+    """What a cluster name stands for at a seat, and the seat as its caller. `homes`: namespaces whose clients may have another rule in force."""
+
+    caller: Caller
+    target: Target
+    homes: frozenset[str]
+
+
+@query
+def common_target(db: Db, seat: Seat, name: str) -> CommonTarget | None:
+    """None: nothing that all of the seat would share."""
+    target = _target(db, seat.eyes, name)
+    if target is None or (target.is_sni and not seat.is_router):
+        return None
+    service = target.service
+    rules = ruling(db, service.hostname)
+    if rules.is_uneven:
+        return None
+    caller = seat.caller(common_key(db, service.namespace, service.hostname) if rules.homes else None)
+    if service.resolution in RESOLVED and nearness(db, caller, target) is not None:
+        return None
+    return CommonTarget(caller, target, rules.homes)
+
+
+def is_eds(db: Db, caller: Caller, target: Target) -> bool:
+    """Whether the cluster is there and its endpoints come by EDS."""
+    return _kinds(db, caller, target.service, target.is_sni).get(target.name) is Discovery.EDS
 
 
 def eds_target(db: Db, view: View, name: str) -> tuple[Caller, Target] | None:
     """Caller and target of an EDS cluster; None: the view has no such cluster, or it is of another kind."""
     found = target_of(db, view, name)
-    if found is None:
-        return None
-    caller, target = found
-    return found if _kinds(db, caller, target.service, target.is_sni).get(name) is Discovery.EDS else None
+    return found if found is not None and is_eds(db, *found) else None
+
+
+@query
+def _common(db: Db, seat: Seat, name: str) -> Common | None:
+    """One cluster of a service for all of a seat."""
+    found = common_target(db, seat, name)
+    emitted = _outbound(db, found.caller, found.target) if found is not None else None
+    return Common(emitted.resource, found.homes) if emitted is not None and found is not None else None
 
 
 def cluster_resource(db: Db, view: View, name: str) -> Resource | None:
     """One cluster as a view gets it; None: it has none of that name."""
+    common = _common(db, seat_of(db, view), name)
+    if common is not None and view.namespace not in common.homes:
+        return common.resource
     client = client_of(db, view)
     found = target_of(db, view, name)
     if found is not None:

@@ -9,12 +9,13 @@ from lateen.mesh.model import Health
 from lateen.mesh.services import service
 from lateen.mesh.view import View
 from lateen.plan.assignment import Assignment, Host
+from lateen.plan.clients import Seat, seat_of
 from lateen.plan.load_assignments import AssignmentKey
 from lateen.plan.load_assignments import load_assignment as planned
-from lateen.plan.outbound_clusters import assignment_key
+from lateen.plan.outbound_clusters import assignment_key, nearness
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, health_check_pb2
 from lateen.wire.pb.envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resources import Common, Resource, ResourceType
 from lateen.xds.transport import MATCH_KEY, MATCH_VALUE
 
 _HEALTH = {Health.HEALTHY: health_check_pb2.HEALTHY, Health.UNHEALTHY: health_check_pb2.UNHEALTHY, Health.DRAINING: health_check_pb2.DRAINING}
@@ -25,8 +26,29 @@ def load_assignment(db: Db, view: View, name: str) -> Resource | None:
     """The endpoints of one EDS cluster as a view gets them; None: the view has no such cluster, or it is not of EDS. No endpoints: an empty one."""
     from lateen.xds.clusters import eds_target  # it reads clusters, which hold assignments
 
+    common = _common(db, seat_of(db, view), name)
+    if common is not None and view.namespace not in common.homes:
+        return common.resource
     found = eds_target(db, view, name)
-    return None if found is None else _resource(db, assignment_key(db, view, *found))
+    if found is None:
+        return None
+    caller, target = found
+    near = nearness(db, caller, target)
+    node = view.node_name if target.service.is_node_local else None
+    return _resource(db, assignment_key(db, caller, target, node, near.placement(view) if near is not None else None))
+
+
+@query
+def _common(db: Db, seat: Seat, name: str) -> Common | None:
+    """The same for all of a seat; None: it depends on where the client runs, or there is none."""
+    from lateen.xds.clusters import common_target, is_eds
+
+    found = common_target(db, seat, name)
+    if found is None or not is_eds(db, found.caller, found.target) or found.target.service.is_node_local:
+        return None
+    if nearness(db, found.caller, found.target) is not None:
+        return None
+    return Common(_resource(db, assignment_key(db, found.caller, found.target)), found.homes)
 
 
 @query

@@ -34,6 +34,14 @@ class Resource:
         object.__setattr__(self, "version", blake2b(self.body, digest_size=8).hexdigest())
 
 
+@dataclass(frozen=True)
+class Common:
+    """A resource that many views share. `homes`: namespaces whose views may have another one."""
+
+    resource: Resource
+    homes: frozenset[str] = frozenset()
+
+
 @query
 def resource_names(db: Db, view: View, type_: ResourceType) -> frozenset[str]:
     """All names of a type that this view has: what a wildcard subscription gets (CDS, LDS), or what its clusters and listeners ask for."""
