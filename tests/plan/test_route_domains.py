@@ -5,7 +5,7 @@ import pytest
 from lateen.base.names import ObjectRef
 from lateen.mesh.model import Resolution, Service
 from lateen.mesh.visibility import Scope
-from lateen.plan.domains import Audience, alternates, service_domains, with_port
+from lateen.plan.domains import Audience, abroad, alternates, is_at_home, service_domains, with_port
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,11 @@ def test_aliases_come_with_their_own_alternates():
 
 def test_with_port():
     assert with_port(("a", "b"), 81) == ("a", "a:81", "b", "b:81")
+
+
+@pytest.mark.parametrize("domain", ["shop.svc.cluster.local", "till.svc.cluster.local", "shop.svc.other.net", "lab.campus.net", ""])
+@pytest.mark.parametrize("aliases", [(), ("old.till.svc.cluster.local",), ("www.lab.campus.net",)])
+def test_who_is_not_at_home_calls_a_service_as_all_strangers_do(domain, aliases):
+    one = service(aliases=aliases)
+    own, shared = (service_domains(one, Audience(Scope("x"), (), form)) for form in (domain, abroad(domain)))
+    assert (own == shared) is not is_at_home(one, domain)

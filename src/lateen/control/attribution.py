@@ -60,7 +60,7 @@ class Attribution:
             return
         entries = [snapshot.entries[name] for name, version in rejected.resources if snapshot.version(name) == version]
         named = [entry for entry in entries if entry.name in rejected.message] or entries
-        suspects = tuple(Suspect(rejected.type_url, entry.name, decode_response(entry.fragment).resources[0].body) for entry in named[:MOST_SUSPECTS])
+        suspects = tuple(Suspect(rejected.type_url, entry.name, decode_response(b"".join(entry.fragment)).resources[0].body) for entry in named[:MOST_SUSPECTS])
         if suspects and not self._queue.full():
             self._queue.put_nowait(Case(connection.introduction.proxy.id, view, rejected.message, suspects, tuple(entry.version for entry in named)))
 

@@ -22,22 +22,26 @@ class State(Enum):
     RUNNING = 4
 
 
+FEW = 24
+"""Readers up to which a list is as fast as a set, at a fifth of its size."""
+
+
 class Readable:
-    """Something that queries read. `height` is below that of every reader. Most have one reader, so that a set is made for the second only: with
-    hundreds of thousands of nodes a set each is most of the memory."""
+    """Something that queries read. `height` is below that of every reader. Most have one reader, many one for each view: a set is made only for more than
+    a few, since with hundreds of thousands of nodes a set each is most of the memory."""
 
     __slots__ = ("_readers", "height")
 
     def __init__(self, height: int) -> None:
         self.height = height
-        self._readers: Node | set[Node] | None = None
+        self._readers: Node | list[Node] | set[Node] | None = None
 
     @property
     def readers(self) -> Iterable["Node"]:
         """The queries that read this."""
         if self._readers is None:
             return ()
-        return self._readers if isinstance(self._readers, set) else (self._readers,)
+        return (self._readers,) if isinstance(self._readers, Node) else self._readers
 
     @property
     def has_readers(self) -> bool:
@@ -46,21 +50,30 @@ class Readable:
 
     def add_reader(self, node: "Node") -> None:
         """`node` reads this from now on."""
-        if self._readers is None:
+        held = self._readers
+        if held is None:
             self._readers = node
-        elif isinstance(self._readers, set):
-            self._readers.add(node)
-        elif self._readers is not node:
-            self._readers = {self._readers, node}
+        elif isinstance(held, set):
+            held.add(node)
+        elif isinstance(held, list):
+            if node not in held:
+                held.append(node)
+                if len(held) > FEW:
+                    self._readers = set(held)
+        elif held is not node:
+            self._readers = [held, node]
 
     def drop_reader(self, node: "Node") -> None:
         """`node` reads it no more."""
-        if self._readers is node:
+        held = self._readers
+        if held is node:
             self._readers = None
-        elif isinstance(self._readers, set):
-            self._readers.discard(node)
-            if not self._readers:
-                self._readers = None
+        elif isinstance(held, set):
+            held.discard(node)
+        elif isinstance(held, list) and node in held:
+            held.remove(node)
+        if not self._readers:
+            self._readers = None
 
 
 class Leaf(Readable):

@@ -66,6 +66,17 @@ def _by_shared_suffix(host: str, domain: str) -> tuple[str, ...]:
     return (own, f"{own}.{labels[len(labels) - shared]}") if len(unique) == 2 else (own,)
 
 
+def abroad(domain: str) -> str:
+    """The domain of a client that is at home in no namespace of the cluster; any other domain as it is."""
+    _, sign, cluster = domain.partition(".svc.")
+    return f"{sign}{cluster}" if sign else domain
+
+
+def is_at_home(service: Service, domain: str) -> bool:
+    """Whether a client in `domain` may call a service, or an alias of it, by its first name alone."""
+    return ".svc." in domain and any(host.endswith(f".{domain}") for host in (service.hostname, *service.aliases))
+
+
 def addresses(service: Service, to: Audience) -> tuple[str, ...]:
     """The addresses at which the audience reaches a service: of its address families, else the first."""
     found = service.addresses or (service.auto_addresses if to.takes_auto_addresses else ())

@@ -17,7 +17,7 @@ from lateen.mesh.view import View
 from lateen.mesh.virtual_services import Heading, claims_of, imported_claims, source_label_keys
 from lateen.mesh.visibility import EgressListener, Scope, scope, scoped_listeners, scoped_policy, vantage
 from lateen.plan.destinations import Caller, tcp_cluster
-from lateen.plan.domains import Audience, service_domains, with_port
+from lateen.plan.domains import Audience, abroad, is_at_home, service_domains, with_port
 from lateen.plan.http_routes import default_route, http_routes
 from lateen.plan.route import Forward, HashKey, Respond, Route, RouteMatch, Target, VirtualHost
 
@@ -101,7 +101,9 @@ def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     found = _at_port.at(db, (port, host), vantage(db, to.eyes), way.position) or ()
     services = {service.hostname: service for service in found}
     claims = claims_of(db, to.eyes.namespace, way.hosts, host) if host else imported_claims(db, to.eyes.namespace, way.hosts)
-    entries = _entries(db, to, port, services, claims)
+    shared = _drafts(db, replace(to, eyes=vantage(db, to.eyes), labels=(), dns_domain=abroad(to.dns_domain)), way.position, port) if not host else {}
+    drafts = {name: _service_drafts(one, port, to) if host or is_at_home(one, to.dns_domain) else shared[name] for name, one in services.items()}
+    entries = _entries(db, to, port, services, drafts, claims)
     if not host:
         return Layout(port, tuple(sorted(entries, key=lambda entry: entry.name)), True)
     own = next((entry for entry in entries if entry.host == host), None)
@@ -137,6 +139,37 @@ def _owner(host: str, exact: Mapping[str, Heading], wild: tuple[tuple[str, Headi
     return exact.get(host) or next((heading for pattern, heading in wild if is_within(host, pattern)), None)
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A virtual host before others have taken its names. `mere`: those of its domains that give way to a service of that very name."""
+
+    entry: Entry
+    mere: frozenset[str] = frozenset()
+
+
+Drafts = Mapping[int, Draft]
+"""Of one service, by port."""
+
+
+def _draft(host: str, number: int, listener: int, domains: tuple[str, ...], mere: frozenset[str] = frozenset()) -> Draft:
+    """Domains with ports where the listener does not ignore them; without them there only for port 80."""
+    if not listener:
+        forms = with_port(domains, number)
+        domains = forms if number == HACK_PORT else forms[1::2]
+    return Draft(Entry(virtual_host_name(host, number), domains, host, number), mere)
+
+
+def _service_drafts(service: Service, listener: int, to: Audience) -> Drafts:
+    domains, mere = service_domains(service, to)
+    return {one.number: _draft(service.hostname, one.number, listener, domains, mere) for one in service.ports if _is_routed(one)}
+
+
+@query
+def _drafts(db: Db, to: Audience, position: int, port: int) -> Mapping[str, Drafts]:
+    """Host → drafts of the services at a port. Called for an audience that is at home nowhere, so that all share what is not of their own namespace."""
+    return {one.hostname: _service_drafts(one, port, to) for one in _at_port.at(db, (port, ""), to.eyes, position) or ()}
+
+
 class _Names:
     """Names and domains taken so far, in order of precedence. Local to one query run."""
 
@@ -145,22 +178,26 @@ class _Names:
         self._names: set[str] = set()
         self._domains: set[str] = set()
 
-    def entry(self, host: str, port: int, domains: tuple[tuple[str, ...], frozenset[str]], owner: ObjectRef | None) -> Entry | None:
+    def entry(self, draft: Draft, owner: ObjectRef | None) -> Entry | None:
         """A virtual host with the domains that are still free; None: nothing is left."""
-        name = virtual_host_name(host, port)
-        if name in self._names:
+        one = draft.entry
+        if one.name in self._names:
             return None
-        self._names.add(name)
+        self._names.add(one.name)
         kept = []
-        for domain in domains[0]:
-            taken = domain.lower() in self._domains or (domain in domains[1] and domain in self._known)
+        for domain in one.domains:
+            taken = domain.lower() in self._domains or (domain in draft.mere and domain in self._known)
             if not taken:
                 self._domains.add(domain.lower())
                 kept.append(domain)
-        return Entry(name, tuple(kept), host, port, owner) if kept else None
+        if not kept:
+            return None
+        if len(kept) == len(one.domains) and owner is None:
+            return one
+        return replace(one, domains=tuple(kept), owner=owner)
 
 
-def _entries(db: Db, to: Audience, port: int, services: Mapping[str, Service], claims: tuple[Heading, ...]) -> list[Entry]:
+def _entries(db: Db, to: Audience, port: int, services: Mapping[str, Service], drafts: Mapping[str, Drafts], claims: tuple[Heading, ...]) -> list[Entry]:
     names = _Names(services)
     owned: set[str] = set()
     found: list[Entry | None] = []
@@ -179,15 +216,15 @@ def _entries(db: Db, to: Audience, port: int, services: Mapping[str, Service], c
         if not ports or not applies(db, heading.key, caller(to, port)):
             continue
         for number in ports:
-            found += [names.entry(host, number, _domains((host,), port, number), heading.key) for host in extra]
+            found += [names.entry(_draft(host, number, port, (host,)), heading.key) for host in extra]
             for service in members:
-                if any(one.number == number and _is_routed(one) for one in service.ports):
+                draft = drafts[service.hostname].get(number)
+                if draft is not None:
                     owned.add(service.hostname)
-                    found.append(names.entry(service.hostname, number, _service_domains(service, to, port, number), heading.key))
+                    found.append(names.entry(draft, heading.key))
     for service in services.values():
         if service.hostname not in owned and service.resolution is not Resolution.ALIAS:
-            own = [one.number for one in service.ports if _is_routed(one)]
-            found += [names.entry(service.hostname, number, _service_domains(service, to, port, number), None) for number in own]
+            found += [names.entry(draft, None) for draft in drafts[service.hostname].values()]
     return [entry for entry in found if entry is not None]
 
 
@@ -207,19 +244,6 @@ def _members(heading: Heading, services: Mapping[str, Service], owners: Mapping[
         if not covered:
             extra.append(host)
     return list(members.values()), extra
-
-
-def _domains(domains: tuple[str, ...], listener: int, port: int) -> tuple[tuple[str, ...], frozenset[str]]:
-    """With ports where the listener does not ignore them; without them there only for port 80."""
-    if listener:
-        return domains, frozenset()
-    forms = with_port(domains, port)
-    return (forms if port == HACK_PORT else forms[1::2]), frozenset()
-
-
-def _service_domains(service: Service, to: Audience, listener: int, port: int) -> tuple[tuple[str, ...], frozenset[str]]:
-    domains, extra = service_domains(service, to)
-    return (domains, extra) if listener else (_domains(domains, listener, port)[0], extra)
 
 
 @query

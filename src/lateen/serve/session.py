@@ -407,7 +407,7 @@ class Session:
         if subscription.last_nonce.partition(".")[0] == nonce:
             nonce = f"{nonce}.{int(subscription.last_nonce.partition('.')[2] or 0) + 1}"
         entries = self._snapshot(subscription.url).entries
-        raw = encode_response(subscription.url, nonce, [entries[name].fragment for name in names], removed)
+        raw = encode_response(subscription.url, nonce, [piece for name in names for piece in entries[name].fragment], removed)
         subscription.in_flight = subscription.last_nonce = nonce
         subscription.in_flight_names, subscription.is_grace_removal = names, False
         subscription.sent_at = now

@@ -9,7 +9,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from lateen.base.names import ObjectRef
-from lateen.wire.delta import resource_fragment
+from lateen.wire.delta import fragment_head
 from lateen.xds.resources import Resource
 
 _serials = count(1)
@@ -24,7 +24,8 @@ class Entry:
         self.name = resource.name
         self.version = resource.version
         self.origins: frozenset[ObjectRef] = resource.origins
-        self.fragment = resource_fragment(resource.name, resource.version, resource.type.value, resource.body)
+        self.fragment = (fragment_head(resource.name, resource.version, resource.type.value, len(resource.body)), resource.body)
+        """Two pieces that joined are the resource in a response. The second is the resource's own bytes: route tables are large, and are kept once."""
 
 
 class Entries:

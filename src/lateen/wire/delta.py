@@ -85,21 +85,21 @@ def _delimited(tag: bytes, body: bytes) -> bytes:
     return tag + varint(len(body)) + body
 
 
-def any_bytes(type_url: str, body: bytes) -> bytes:
-    """A serialized `google.protobuf.Any` of an already serialized message."""
-    return _delimited(_ANY_TYPE, type_url.encode()) + _delimited(_ANY_VALUE, body)
+def fragment_head(name: str, version: str, type_url: str, size_bytes: int) -> bytes:
+    """The repeated field `resources` for one resource, but for its body of that size, which is to follow at once."""
+    content = _delimited(_ANY_TYPE, type_url.encode()) + _ANY_VALUE + varint(size_bytes)
+    fields = _delimited(_RESOURCE_VERSION, version.encode()) + _delimited(_RESOURCE_NAME, name.encode())
+    resource = fields + _RESOURCE_ANY + varint(len(content) + size_bytes) + content
+    return _RESOURCES + varint(len(resource) + size_bytes) + resource
 
 
 def resource_fragment(name: str, version: str, type_url: str, body: bytes) -> bytes:
     """The repeated field `resources` for one resource: encoded once, joined into every response that carries it."""
-    resource = (
-        _delimited(_RESOURCE_VERSION, version.encode()) + _delimited(_RESOURCE_ANY, any_bytes(type_url, body)) + _delimited(_RESOURCE_NAME, name.encode())
-    )
-    return _delimited(_RESOURCES, resource)
+    return fragment_head(name, version, type_url, len(body)) + body
 
 
 def encode_response(type_url: str, nonce: str, fragments: Iterable[bytes], removed: Iterable[str] = ()) -> bytes:
-    """A DeltaDiscoveryResponse from fragments of `resource_fragment` and names to remove. Cost: one join."""
+    """A DeltaDiscoveryResponse from fragments of `resource_fragment`, or their pieces in order, and names to remove. Cost: one join."""
     gone = (_delimited(_REMOVED, name.encode()) for name in removed)
     return b"".join((*fragments, *gone, _delimited(_TYPE_URL, type_url.encode()), _delimited(_NONCE, nonce.encode())))
 

@@ -95,10 +95,9 @@ def _parts(db: Db, to: Audience, name: str) -> Mapping[str, tuple[Entry, ...]]:
 
 
 @query
-def _part(db: Db, to: Audience, name: str, first: str, port: int) -> Piece:
-    """A run of virtual hosts, joined: one that changes is joined with these few anew, and not with all."""
-    pieces = [_piece_of(db, to, entry, port) for entry in _parts.at(db, first, to, name) or ()]
-    return Piece(b"".join(piece.body for piece in pieces), frozenset().union(*(piece.origins for piece in pieces)))
+def _part(db: Db, to: Audience, name: str, first: str, port: int) -> tuple[Piece, ...]:
+    """The pieces of a run: when one changes these few are looked up anew, and not all."""
+    return tuple(_piece_of(db, to, entry, port) for entry in _parts.at(db, first, to, name) or ())
 
 
 @query
@@ -127,7 +126,7 @@ def _sidecar_configuration(db: Db, to: Audience, name: str) -> Resource | None:
     found = layout(db, to, name)
     if found is None:
         return None
-    pieces = [_part(db, to, name, first, found.port) for first in _parts.whole(db, to, name)]
+    pieces = [piece for first in _parts.whole(db, to, name) for piece in _part(db, to, name, first, found.port)]
     if found.has_catch_all:
         pieces.append(catch_all_piece(db, to.eyes))
     return _joined(name, found.port != 0, pieces)
