@@ -13,7 +13,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from lateen.base.findings import Finding, Place, Severity
 from lateen.base.names import ObjectRef
 from lateen.config import codes
-from lateen.config.documents import Broken, documents, key_text, pairs, scalar
+from lateen.config.documents import Broken, key_text, pairs, scalar, stream
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.places import Origin, Places
 from lateen.config.registry import BY_NAME, IGNORED, is_strict
@@ -46,18 +46,21 @@ def ref_of(item: Object) -> ObjectRef:
 
 def decode(text: str, source: str) -> Decoded:
     """All objects of a text, several documents or `List`s. `source`: what findings call it (a file's path, `-`). Never raises for what the text holds."""
-    nodes, broken = documents(text)
     found = _Found(source)
-    lines = text.splitlines(keepends=True) if nodes else []
-    starts = [node.start_mark.line for node in nodes] + [len(lines)]
+    lines = text.splitlines(keepends=True)
     budget = MAX_VISITS_PER_CHARACTER * len(text) + 10_000
-    for node, start, end in zip(nodes, starts, starts[1:], strict=False):
+    broken = None
+    for item, end in _with_ends(stream(text), len(lines)):
+        if isinstance(item, Broken):
+            broken = item
+            break
+        start = item.start_mark.line
         walk = Walk(source, budget=budget)
         origin = Origin(source, "".join(lines[start:end]), start + 1)
         try:
-            _document(walk, node, origin, found)
+            _document(walk, item, origin, found)
         except (TooLarge, RecursionError):
-            walk.add(node, None, codes.SYNTAX, "aliases make this document too large", "write it out instead")
+            walk.add(item, None, codes.SYNTAX, "aliases make this document too large", "write it out instead")
             if walk.object is not None:
                 found.refused.add(walk.object)
         budget = walk.budget
@@ -66,6 +69,17 @@ def decode(text: str, source: str) -> Decoded:
         found.findings.append(_syntax(broken, source))
     objects = {ref: item for ref, item in found.objects.items() if ref not in found.refused}
     return Decoded(tuple(objects.values()), tuple(found.findings), Places(found.origins), frozenset(found.refused), broken is not None)
+
+
+def _with_ends(items: Iterator[Node | Broken], last: int) -> Iterator[tuple[Node | Broken, int]]:
+    """Each document with the line at which the next one begins."""
+    held: Node | Broken | None = None
+    for item in items:
+        if held is not None:
+            yield held, last if isinstance(item, Broken) else item.start_mark.line
+        held = item
+    if held is not None:
+        yield held, last
 
 
 @dataclass

@@ -43,33 +43,45 @@ class Broken:
 
 def documents(text: str) -> tuple[list[Node], Broken | None]:
     """The documents of a text, empty ones left out, and what broke it, if anything; documents before the breakage are kept."""
-    if len(text) > MAX_SIZE_BYTES:
-        return [], Broken(f"larger than {MAX_SIZE_BYTES >> 20} MiB", 0, 0)
-    if (broken := _too_deep(text)) is not None:
-        return [], broken
-    found, error = _composed(text)
-    for _ in range(MAX_REPAIRS):
-        if error is None or (repaired := _with_quotes(text, error)) is None:
-            break
-        text = repaired
-        found, error = _composed(text)
-    return found, _broken(error) if error is not None else None
-
-
-def _composed(text: str) -> tuple[list[Node], Exception | None]:
     found: list[Node] = []
-    try:
-        loader = Loader(text)
-        try:
-            while loader.check_node():
-                node = loader.get_node()
-                if node is not None and not (isinstance(node, ScalarNode) and scalar(node) is None):
-                    found.append(node)
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a character no YAML may hold
-        return found, error
+    for item in stream(text):
+        if isinstance(item, Broken):
+            return found, item
+        found.append(item)
     return found, None
+
+
+def stream(text: str) -> Iterator[Node | Broken]:
+    """The same one by one; what broke the text comes last. A node tree is a hundred times the size of its text: of a large file there is one at a time."""
+    broken = Broken(f"larger than {MAX_SIZE_BYTES >> 20} MiB", 0, 0) if len(text) > MAX_SIZE_BYTES else _too_deep(text)
+    if broken is not None:
+        yield broken
+        return
+    given = 0
+    for repairs in range(MAX_REPAIRS + 1):
+        try:
+            for number, node in enumerate(_composed(text)):
+                if number >= given:
+                    given += 1
+                    yield node
+            return
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a character no YAML may hold
+            repaired = _with_quotes(text, error) if repairs < MAX_REPAIRS else None
+            if repaired is None:
+                yield _broken(error)
+                return
+            text = repaired  # the documents before are the same again
+
+
+def _composed(text: str) -> Iterator[Node]:
+    loader = Loader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None and not (isinstance(node, ScalarNode) and scalar(node) is None):
+                yield node
+    finally:
+        loader.dispose()
 
 
 def _with_quotes(text: str, error: Exception) -> str | None:
