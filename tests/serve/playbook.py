@@ -114,7 +114,7 @@ class Client:
         if not self.inbox:
             return
         send = self.inbox.pop(0)
-        response = decode_response(send.raw)
+        response = decode_response(send.encoded())
         url = response.type_url
         if any((url, resource.name) in self.refuse for resource in response.resources):
             self.request(url, nonce=response.nonce, error="refused")

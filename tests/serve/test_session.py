@@ -297,4 +297,4 @@ def test_nothing_is_sent_before_the_first_publication():
     shelf = Shelf()
     (send,) = session.on_published(shelf.snapshots, 7, 0.0)
     assert isinstance(send, Send)
-    assert decode_response(send.raw).nonce == "7"
+    assert decode_response(send.encoded()).nonce == "7"

@@ -24,6 +24,7 @@ from lateen.base.paths import MeshPaths
 from lateen.base.spiffe import DEFAULT_TRUST_DOMAIN, SpiffeId
 from lateen.config.defaults import LOCAL
 from lateen.config.kinds.istio.mesh_config import MeshConfig
+from lateen.control import heap
 from lateen.control.attribution import Attribution
 from lateen.control.citadel import Citadel
 from lateen.control.events import Events
@@ -69,6 +70,7 @@ def run(options: ControlOptions) -> int:
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr), processors=processors, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
     )
+    heap.map_large_blocks()
     gc.set_threshold(50_000, 20, 50)  # objects of the engine live long: collect young ones seldom
     import uvloop
 
@@ -105,7 +107,7 @@ class _Control:
         server = await self._serve_locally()
         tcp = await self._serve_tcp() if self.options.listen else None
         async with asyncio.TaskGroup() as tasks:
-            works = [self.pilot.run(), self.galley.run(), self.pilot.door.tick(), self._announce()]
+            works = [self.pilot.run(), self.galley.run(), self.pilot.door.tick(), heap.keep_small(lambda: self.pilot.door.large_bytes), self._announce()]
             try:
                 works.append(Attribution(self.pilot, Scratch(envoy_path())).run())
             except EnvoyMissing as error:

@@ -22,6 +22,7 @@ from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.objects import Object
 from lateen.config.kinds.values import Duration
 from lateen.config.support import not_in_force_of_mesh
+from lateen.control import heap
 from lateen.control.events import Events
 from lateen.identity.ca import DEFAULT_TTL_S
 from lateen.incremental import Db
@@ -135,6 +136,7 @@ class Pilot:
             self.is_loaded = True
             gc.collect()
             gc.freeze()  # what was built at the start stays: no collection walks it again
+            heap.give_back()
         self.published.set()
         self.published = asyncio.Event()
         for listener in self.on_published:

@@ -41,6 +41,11 @@ REFUSAL_PAUSE_S = 0.1
 """A refused client may still be writing its first requests; a status that overtakes them reaches it as an internal error."""
 TICK_S = 0.25
 """How exactly graces are kept; they are of seconds."""
+LARGE_BYTES = 64 * 1024
+TURNS = 16
+"""Responses of that size that are written at once; a whole configuration of 1000 services is some MB, twice while gRPC copies it."""
+TURN_S = 1.0
+"""A client that has not taken a response in this time is slow, and no reason to let others wait."""
 REMEMBERED = 10_000
 """Clients whose broken streams left clusters warming; the oldest are forgotten."""
 
@@ -75,7 +80,7 @@ class Connection:
         self.connected_at = now
         self.view: View | None = None
         self.closing = ""
-        self.outbox: deque[bytes] = deque()
+        self.outbox: deque[Send] = deque()
         self.has_news = asyncio.Event()
 
 
@@ -89,6 +94,19 @@ class Listeners:
     connected: Callable[[Connection, bool], None]
 
 
+class _Turn:
+    """One of the turns that large responses take; left once, by whoever is first."""
+
+    def __init__(self, turns: asyncio.Semaphore) -> None:
+        self._turns: asyncio.Semaphore | None = turns
+
+    def leave(self) -> None:
+        """Lets the next one in."""
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.release()
+
+
 class Door:
     """All discovery streams of this process."""
 
@@ -96,8 +114,11 @@ class Door:
         self.catalog, self.ledger, self.listeners = catalog, ledger, listeners
         self.connections: dict[int, Connection] = {}
         self.pushes = 0
+        self.large_bytes = 0
+        """Of large responses so far: what passed through the heap and left room in it."""
         self._clock = clock
         self._numbers = count(1)
+        self._turns = asyncio.Semaphore(TURNS)
         self._unfinished: OrderedDict[str, set[str]] = OrderedDict()
         self._log = structlog.get_logger("serve")
 
@@ -234,8 +255,24 @@ class Door:
             await connection.has_news.wait()
             connection.has_news.clear()
             while connection.outbox:
-                await context.write(connection.outbox.popleft())
+                await self._send(connection.outbox.popleft(), context)
                 self.pushes += 1
+
+    async def _send(self, send: Send, context: Context) -> None:
+        """Writes a response. Large ones take turns, or a thousand proxies that connect at once would have a thousand whole configurations in memory; a
+        client that takes its own slowly gives its turn away."""
+        if send.size_bytes < LARGE_BYTES:
+            await context.write(send.encoded())
+            return
+        self.large_bytes += send.size_bytes
+        await self._turns.acquire()
+        turn = _Turn(self._turns)
+        late = asyncio.get_running_loop().call_later(TURN_S, turn.leave)
+        try:
+            await context.write(send.encoded())
+        finally:
+            late.cancel()
+            turn.leave()
 
     def _farewell(self, connection: Connection) -> None:
         del self.connections[connection.number]
@@ -252,8 +289,8 @@ class Door:
     def _perform(self, connection: Connection, actions: Iterable[Action]) -> None:
         for action in actions:
             match action:
-                case Send(raw=raw):
-                    connection.outbox.append(raw)
+                case Send():
+                    connection.outbox.append(action)
                     connection.has_news.set()
                 case Want(type_url, names):
                     if connection.view is not None:

@@ -38,13 +38,19 @@ Snapshots = Mapping[str, Snapshot]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Write these bytes to the stream."""
+    """Write this response to the stream."""
 
-    raw: bytes = field(repr=False)
+    fragments: tuple[bytes, ...] = field(repr=False)
     type_url: str
     nonce: str
     names: tuple[str, ...]
     removed: tuple[str, ...]
+    size_bytes: int
+    """Of the fragments."""
+
+    def encoded(self) -> bytes:
+        """Its bytes. Made when they are about to leave: what waits for slow clients costs references and no copies."""
+        return encode_response(self.type_url, self.nonce, self.fragments, self.removed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +248,7 @@ class Session:
         elif request.nonce and request.nonce == subscription.in_flight:
             actions += self._answered(subscription, request, now)
         if request.subscribe:
-            self._subscribe(subscription, request.subscribe, is_first)
+            self._subscribe(subscription, self._own(request), is_first)
             if subscription.url == EDS:  # a cluster that was sent just now waits for its endpoints, whatever the client brought along
                 subscription.owed.update(name for name in request.subscribe if name in self._awaited)
         if request.unsubscribe:
@@ -268,6 +274,8 @@ class Session:
             for name in names:
                 if self._awaited.get(name):
                     del self._awaited[name]
+            if not self._awaited:
+                self._awaited = {}  # an emptied dict keeps the room it once took
         if request.error is None:
             if subscription.rejected:
                 for name in names:
@@ -279,6 +287,11 @@ class Session:
         subscription.rejected.update(resources)
         subscription.rejection = request.error
         return [Rejected(subscription.url, request.error, resources)]
+
+    def _own(self, request: DeltaRequest) -> tuple[str, ...]:
+        """The names that a client asks for, as our own strings where we know them: a thousand clients ask for the same thousand names."""
+        entries = self._snapshot(request.type_url).entries
+        return tuple(entries[name].name if name in entries else name for name in request.subscribe)
 
     @staticmethod
     def _subscribe(subscription: Subscription, names: tuple[str, ...], is_first: bool) -> None:
@@ -407,11 +420,11 @@ class Session:
         if subscription.last_nonce.partition(".")[0] == nonce:
             nonce = f"{nonce}.{int(subscription.last_nonce.partition('.')[2] or 0) + 1}"
         entries = self._snapshot(subscription.url).entries
-        raw = encode_response(subscription.url, nonce, [piece for name in names for piece in entries[name].fragment], removed)
+        fragments = tuple(piece for name in names for piece in entries[name].fragment)
         subscription.in_flight = subscription.last_nonce = nonce
         subscription.in_flight_names, subscription.is_grace_removal = names, False
         subscription.sent_at = now
-        actions.append(Send(raw, subscription.url, nonce, names, removed))
+        actions.append(Send(fragments, subscription.url, nonce, names, removed, sum(map(len, fragments))))
 
     def _next_wake(self, is_open: bool) -> float | None:
         times = [self._awaited_until] if self._awaited and self._awaited_until is not None and not is_open else []
