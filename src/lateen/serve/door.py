@@ -41,6 +41,8 @@ REFUSAL_PAUSE_S = 0.1
 """A refused client may still be writing its first requests; a status that overtakes them reaches it as an internal error."""
 TICK_S = 0.25
 """How exactly graces are kept; they are of seconds."""
+HEALTH_TYPE = "type.googleapis.com/istio.v1.HealthInformation"
+"""A request of this type is a report: the workload is well, or not and why (its error). It is not answered. Source: Istio, agents outside Kubernetes."""
 REMEMBERED = 10_000
 """Clients whose broken streams left clusters warming; the oldest are forgotten."""
 
@@ -87,6 +89,8 @@ class Listeners:
     report: Callable[[Report], None]
     rejected: Callable[[Connection, Rejected], None]
     connected: Callable[[Connection, bool], None]
+    health: Callable[[Connection, str | None], None] = lambda _connection, _problem: None
+    """What the agent beside a proxy reports of its workload; None: it is well."""
 
 
 class Door:
@@ -199,7 +203,10 @@ class Door:
             while True:
                 if request.node and request.node != connection.node:
                     self._check_same(connection, request.node)
-                self._perform(connection, connection.session.on_request(request, self._clock()))
+                if request.type_url == HEALTH_TYPE:
+                    self.listeners.health(connection, request.error)
+                else:
+                    self._perform(connection, connection.session.on_request(request, self._clock()))
                 read = asyncio.create_task(context.read())
                 try:
                     done, _ = await asyncio.wait({read, writer}, return_when=asyncio.FIRST_COMPLETED)
