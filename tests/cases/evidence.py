@@ -16,6 +16,7 @@ import msgspec
 from lateen.config.decode import decode, ref_of
 from lateen.config.defaults import mesh_config_of, with_defaults
 from lateen.config.kinds.istio.mesh_config import MeshConfig
+from lateen.config.kinds.istio.workload_entry import WorkloadGroup
 from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.objects import Object, Spec
@@ -29,6 +30,7 @@ from lateen.local.workloads import BadWorkload, template_pod, workload
 from lateen.mesh.model import Locality, label_pairs
 from lateen.mesh.view import Proxy, ProxyType, view_of
 from lateen.sources.plain import as_json
+from lateen.sources.registration import Registrant, registered_entries
 from lateen.xds.resources import ResourceType, resource, resource_names
 
 LOCALITIES = {"n1": Locality("r1", "z1"), "n2": Locality("r2", "z2")}
@@ -62,6 +64,7 @@ class Case:
     def emitted(self) -> dict[tuple[str, str, str], object]:
         """(proxy, type, name) → version; and (pod, "", "") → what runs, without the names that hash everything."""
         found: dict[tuple[str, str, str], object] = {}
+        self._register()
         for key in OBJECTS.keys(self.db, ("Pod",)):
             source = workload(as_json(OBJECTS.at(self.db, key)))
             pod = template_pod(source, 0, {})
@@ -73,6 +76,17 @@ class Case:
                     made = resource(self.db, view, type_, name)
                     found[proxy.id, type_.value, name] = made.version if made else ""
         return found
+
+    def _register(self) -> None:
+        """To each WorkloadGroup one workload has come, of service account `vm`; it has not said how it is."""
+        groups = [one for key in sorted(OBJECTS.keys(self.db, ("WorkloadGroup",))) if isinstance(one := OBJECTS.at(self.db, key), WorkloadGroup)]
+        come = [Registrant(one.namespace, one.name, f"10.9.0.{number}", service_account="vm") for number, one in enumerate(groups)]
+        entries = {ref_of(one): one for one in registered_entries(dict.fromkeys(come), groups)}
+        for one in come:
+            if one.entry not in entries:
+                OBJECTS.remove(self.db, one.entry)
+        for ref, entry in entries.items():
+            OBJECTS.set(self.db, ref, entry)
 
 
 def proxy_of(pod: Pod) -> Proxy:

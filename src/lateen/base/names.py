@@ -20,6 +20,8 @@ SDS_ROOT = "ROOTCA"
 SDS_DEFAULT_PATH = "certs/sds-default.json"
 SDS_ROOT_PATH = "certs/sds-rootca.json"
 """Where an Envoy reads its workload certificate and the mesh's root, relative to its working directory: equal bytes for every proxy."""
+LONGEST_NAME = 253
+"""Of an object. Source: Kubernetes."""
 PROXY_MARK = 1337
 """The socket mark (SO_MARK) of what a proxy sends: redirect rules let it pass."""
 
@@ -34,6 +36,12 @@ class ObjectRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def registered_name(group: str, address: str, network: str = "") -> str:
+    """Name of the WorkloadEntry that a workload at `address` becomes in a WorkloadGroup. Source: Istio, automatic WorkloadEntries."""
+    name = "-".join(part for part in (group, address.replace(":", "-"), network) if part)
+    return name if len(name) <= LONGEST_NAME else name[len(name) - LONGEST_NAME :].lstrip("-.")
 
 
 @dataclass(frozen=True, order=True)

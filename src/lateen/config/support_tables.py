@@ -147,7 +147,18 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     ),
     "ServiceEntry": ("spec.endpoints[].network",),
     "WorkloadEntry": ("spec.network",),
-    "WorkloadGroup": ("spec",),
+    "WorkloadGroup": (
+        "spec.template.network",
+        "spec.probe.initialDelaySeconds",
+        "spec.probe.timeoutSeconds",
+        "spec.probe.periodSeconds",
+        "spec.probe.successThreshold",
+        "spec.probe.failureThreshold",
+        "spec.probe.httpGet",
+        "spec.probe.tcpSocket",
+        "spec.probe.exec",
+        "spec.probe.grpc",
+    ),
     "CronJob": ("spec",),
     "Sidecar": (
         "spec.ingress[].tls.caCrl",
@@ -169,6 +180,7 @@ NOT_YET: dict[str, tuple[str, ...]] = {
 """Known, and not in force yet."""
 
 NO_EFFECT: dict[str, tuple[str, ...]] = {
+    "WorkloadGroup": ("spec.metadata.annotations", "spec.template.address"),
     "VirtualService": (
         "spec.tcp[].match[].sourceSubnet",
         "spec.http[].fault.delay.exponentialDelay",

@@ -32,6 +32,7 @@ from lateen.control.galley import Galley
 from lateen.control.interface import Interface
 from lateen.control.node_api import NodeApi
 from lateen.control.pilot import Pilot
+from lateen.control.registrar import Registrar
 from lateen.identity.store import load_or_create
 from lateen.insight.scratch import Scratch
 from lateen.serve.door import SERVER_OPTIONS, Context, peer_identity
@@ -100,6 +101,7 @@ class _Control:
         authority = await asyncio.to_thread(load_or_create, paths.ca, DEFAULT_TRUST_DOMAIN, time.time())
         self.citadel = Citadel(authority, self.pilot.certificate_life_s)
         self.pilot.journal = Journal(paths.state / "facts.json")
+        Registrar(self.pilot, paths.state / "registrations.json").restore()
         if self.node is not None:
             self.node.restore()
             self.galley.listeners.append(self.node.changed)

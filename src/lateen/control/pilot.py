@@ -36,8 +36,8 @@ from lateen.sources.journal import Journal, Record
 from lateen.sources.overlay import Overlay
 from lateen.xds.resources import resource
 
-FILES, PODS, MADE_UP = "files", "pods", "made up"
-"""Layers, the first wins: what users wrote, what the node reports, what is made up for both."""
+FILES, PODS, REGISTERED, MADE_UP = "files", "pods", "registered", "made up"
+"""Layers, the first wins: what users wrote, what the node reports, workloads that came by themselves, what is made up for them."""
 GAP_S = 0.01
 """Changes that come so soon after a publication are taken together."""
 SLICE_S = 0.005
@@ -53,11 +53,11 @@ class Pilot:
         self.db = Db()
         self._mesh_defaults = mesh_defaults
         self.events = events
-        self.overlay = Overlay(FILES, PODS, MADE_UP)
+        self.overlay = Overlay(FILES, PODS, REGISTERED, MADE_UP)
         self.facts = Facts()
         self.ledger = Ledger()
         self.catalog = Catalog(self.db, resources=resources)
-        self.door = Door(self.catalog, self.ledger, Listeners(self.need, self._reported, self._rejected, self._connected))
+        self.door = Door(self.catalog, self.ledger, Listeners(self.need, self._reported, self._rejected, self._connected, self._health))
         self.is_loaded = False
         """What was there at the start is published."""
         self.published = asyncio.Event()
@@ -68,6 +68,9 @@ class Pilot:
         """Where facts outlive the process; None: nowhere."""
         self._kept: tuple[Record, ...] = ()
         self.on_rejected: list[Callable[[Connection, Rejected], None]] = []
+        self.on_connected: list[Callable[[Connection, bool], None]] = []
+        self.on_health: list[Callable[[Connection, str | None], None]] = []
+        """Told what a workload's agent reports; None: it is well."""
         self._history: OrderedDict[ObjectRef, Object | None] = OrderedDict()
         """Objects by their last change, the latest last: what was in force before it."""
         self._config_findings: tuple[Finding, ...] = ()
@@ -211,3 +214,9 @@ class Pilot:
 
     def _connected(self, connection: Connection, is_connected: bool) -> None:
         self.events.emit({"event": "proxy", "proxy": connection.introduction.proxy.id, "connected": is_connected})
+        for listener in self.on_connected:
+            listener(connection, is_connected)
+
+    def _health(self, connection: Connection, problem: str | None) -> None:
+        for listener in self.on_health:
+            listener(connection, problem)

@@ -74,7 +74,7 @@ def kubernetes_endpoints(db: Db, namespace: str, name: str) -> tuple[Endpoint, .
     found = list(_from_slices(db, service, slices) if slices else _from_pods(db, service))
     for entry_name in entries_selected(db, namespace, service.selector):
         facts = workload_entry(db, namespace, entry_name)
-        if facts:
+        if facts and facts.is_healthy:
             found.extend(_of_entry(facts, port, port.target if isinstance(port.target, int) else port.number) for port in service.ports)
     return tuple(found)
 
@@ -192,6 +192,6 @@ def _of_entry(facts: EntryFacts, port: Port, number: int) -> Endpoint:
 def _selected(db: Db, service: Service) -> Iterator[Endpoint]:
     for name in entries_selected(db, service.namespace, service.selector):
         facts = workload_entry(db, service.namespace, name)
-        if facts:
+        if facts and facts.is_healthy:
             yield from (_of_entry(facts, port, _target(port)) for port in service.ports)
     yield from _from_pods(db, replace(service, addresses=()))

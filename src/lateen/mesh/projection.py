@@ -5,7 +5,7 @@ Called through `view.view_of`. Source of the targets: Istio, GetProxyServiceTarg
 
 from collections.abc import Iterator, Mapping
 
-from lateen.base.names import ObjectRef
+from lateen.base.names import ObjectRef, registered_name
 from lateen.config import store
 from lateen.config.kinds.istio.service_entry import ServiceEntry
 from lateen.incremental import Db, index, query
@@ -16,6 +16,7 @@ from lateen.mesh.selector_keys import label_keys
 from lateen.mesh.service_entries import entry_services
 from lateen.mesh.services import all_services, kubernetes_service, service
 from lateen.mesh.view import Proxy, ProxyType, ServiceTarget, View
+from lateen.mesh.workload_entries import EntryFacts, workload_entry
 
 METADATA = (
     "DNS_AUTO_ALLOCATE",
@@ -40,6 +41,8 @@ def projected(db: Db, proxy: Proxy) -> View:
     labels = dict(proxy.labels)
     if pod is not None:
         labels |= dict(pod.labels)
+    elif (entry := _registered(db, proxy)) is not None:
+        labels |= dict(entry.labels)
     locality = proxy.locality
     if locality == Locality() and pod is not None:
         locality = pod.locality or node_locality(db, proxy.node_name)
@@ -63,6 +66,12 @@ def projected(db: Db, proxy: Proxy) -> View:
         node_name=node if _has_node_local(db) else "",
         metadata=metadata,
     )
+
+
+def _registered(db: Db, proxy: Proxy) -> EntryFacts | None:
+    """The entry of a workload that joined a WorkloadGroup by itself."""
+    group = dict(proxy.metadata).get("AUTO_REGISTER_GROUP")
+    return workload_entry(db, proxy.namespace, registered_name(group, proxy.addresses[0], proxy.network)) if group and proxy.addresses else None
 
 
 def _pod_ref(pod: PodFacts | None) -> ObjectRef | None:

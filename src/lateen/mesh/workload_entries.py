@@ -1,10 +1,10 @@
 """WorkloadEntries as endpoints see them, and which of them a selector selects. Called by `endpoints`, and for the inline endpoints of ServiceEntries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lateen.config import store
-from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadEntrySpec
+from lateen.config.kinds.istio.workload_entry import HEALTH_CHECKED, HEALTHY, WorkloadEntry, WorkloadEntrySpec
 from lateen.incremental import Db, index, query
 from lateen.mesh.model import Labels, Locality, label_pairs
 from lateen.mesh.pods import NETWORK, TLS_MODE, written_locality
@@ -23,6 +23,8 @@ class EntryFacts:
     weight: int
     service_account: str
     network: str
+    is_healthy: bool = True
+    """False: its health is checked, and it is not known to be well; it takes no traffic. Source: Istio, health checks of WorkloadEntries."""
 
     @property
     def has_mesh_tls(self) -> bool:
@@ -47,7 +49,15 @@ def entry_facts(spec: WorkloadEntrySpec, namespace: str, name: str, labels: Mapp
 def workload_entry(db: Db, namespace: str, name: str) -> EntryFacts | None:
     """One WorkloadEntry; None: there is none."""
     entry = store.one(db, WorkloadEntry, namespace, name)
-    return entry_facts(entry.spec, namespace, name, entry.meta.labels) if entry else None
+    if entry is None:
+        return None
+    return replace(entry_facts(entry.spec, namespace, name, entry.meta.labels), is_healthy=_is_healthy(entry))
+
+
+def _is_healthy(entry: WorkloadEntry) -> bool:
+    if entry.meta.annotations.get(HEALTH_CHECKED, "").lower() != "true":
+        return True
+    return any(one.type == HEALTHY and one.status == "True" for one in (entry.status.conditions if entry.status else ()))
 
 
 @query

@@ -46,6 +46,8 @@ TURNS = 16
 """Responses of that size that are written at once; a whole configuration of 1000 services is some MB, twice while gRPC copies it."""
 TURN_S = 1.0
 """A client that has not taken a response in this time is slow, and no reason to let others wait."""
+HEALTH_TYPE = "type.googleapis.com/istio.v1.HealthInformation"
+"""A request of this type is a report: the workload is well, or not and why (its error). It is not answered. Source: Istio, agents outside Kubernetes."""
 REMEMBERED = 10_000
 """Clients whose broken streams left clusters warming; the oldest are forgotten."""
 
@@ -92,6 +94,8 @@ class Listeners:
     report: Callable[[Report], None]
     rejected: Callable[[Connection, Rejected], None]
     connected: Callable[[Connection, bool], None]
+    health: Callable[[Connection, str | None], None] = lambda _connection, _problem: None
+    """What the agent beside a proxy reports of its workload; None: it is well."""
 
 
 class _Turn:
@@ -220,7 +224,10 @@ class Door:
             while True:
                 if request.node and request.node != connection.node:
                     self._check_same(connection, request.node)
-                self._perform(connection, connection.session.on_request(request, self._clock()))
+                if request.type_url == HEALTH_TYPE:
+                    self.listeners.health(connection, request.error)
+                else:
+                    self._perform(connection, connection.session.on_request(request, self._clock()))
                 read = asyncio.create_task(context.read())
                 try:
                     done, _ = await asyncio.wait({read, writer}, return_when=asyncio.FIRST_COMPLETED)

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from lateen.config.kinds.objects import Object, Spec
-from lateen.config.kinds.values import Int32, Labels, Map, UInt32
+from lateen.config.kinds.values import Int32, Json, Labels, Map, UInt32
 
 
 class WorkloadEntrySpec(Spec, frozen=True):
@@ -23,6 +23,32 @@ class WorkloadEntrySpec(Spec, frozen=True):
     service_account: Annotated[str, msgspec.Meta(max_length=253)] = ""
 
 
+HEALTH_CHECKED = "proxy.istio.io/health-checks-enabled"
+"""Annotation of a WorkloadEntry: it takes traffic only while it is reported healthy. Istio's."""
+HEALTHY = "Healthy"
+"""The condition that says so. Istio's."""
+
+
+class WorkloadCondition(Spec, frozen=True):
+    """Istio: IstioCondition."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
+    last_probe_time: str | None = None
+    last_transition_time: str | None = None
+    observed_generation: Json | None = None
+
+
+class WorkloadEntryStatus(Spec, frozen=True):
+    """Istio: IstioStatus."""
+
+    conditions: tuple[WorkloadCondition, ...] = ()
+    validation_messages: Json | None = None
+    observed_generation: Json | None = None
+
+
 class WorkloadEntry(Object, frozen=True):
     """networking.istio.io WorkloadEntry."""
 
@@ -34,6 +60,7 @@ class WorkloadEntry(Object, frozen=True):
     plural: ClassVar[str] = "workloadentries"
 
     spec: WorkloadEntrySpec = msgspec.field(default_factory=WorkloadEntrySpec)
+    status: WorkloadEntryStatus | None = None
 
 
 class GroupMetadata(Spec, frozen=True):

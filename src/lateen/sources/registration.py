@@ -1,0 +1,91 @@
+"""Registrations: workloads outside the mesh's namespaces that came by themselves, and the WorkloadEntries they stand for. Without I/O.
+
+A proxy whose metadata names a WorkloadGroup (`AUTO_REGISTER_GROUP`) becomes an entry of that group for as long as it is connected, and a grace
+longer. What it is follows from the group as it stands now and from what the proxy says of itself: an edit of the group reaches its members.
+Called by `control.registrar`, which knows who is connected. Source: Istio, automatic WorkloadEntry creation.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from lateen.base.names import ObjectRef, registered_name
+from lateen.config.kinds.istio.workload_entry import (
+    HEALTH_CHECKED,
+    HEALTHY,
+    WorkloadCondition,
+    WorkloadEntry,
+    WorkloadEntrySpec,
+    WorkloadEntryStatus,
+    WorkloadGroup,
+)
+from lateen.config.kinds.objects import Meta
+from lateen.config.kinds.values import Map
+
+GROUP = "istio.io/autoRegistrationGroup"
+"""Annotation of a registered entry: its WorkloadGroup. Istio's."""
+NODE_GROUP = "AUTO_REGISTER_GROUP"
+"""In a proxy's metadata. Istio's."""
+DEFAULT_ACCOUNT = "default"
+
+
+@dataclass(frozen=True, order=True)
+class Registrant:
+    """One workload that wants to be in a group. `locality`: `region/zone/subzone`, empty: not said. `labels`: its own, which win."""
+
+    namespace: str
+    group: str
+    address: str
+    network: str = ""
+    service_account: str = DEFAULT_ACCOUNT
+    labels: tuple[tuple[str, str], ...] = ()
+    locality: str = ""
+
+    @property
+    def entry(self) -> ObjectRef:
+        """The WorkloadEntry it is when it is one."""
+        return ObjectRef(WorkloadEntry.__name__, self.namespace, registered_name(self.group, self.address, self.network))
+
+
+def refusal(registrant: Registrant, group: WorkloadGroup | None) -> str:
+    """Why it is no member, empty: it is one. Only the group's own service account may join: an entry draws the traffic of the group's services."""
+    if group is None:
+        return f"there is no WorkloadGroup {registrant.namespace}/{registrant.group}"
+    template = group.spec.template
+    account = (template.service_account if template else "") or DEFAULT_ACCOUNT
+    if account != registrant.service_account:
+        return f"WorkloadGroup {registrant.namespace}/{registrant.group} is for service account {account}, not {registrant.service_account}"
+    return ""
+
+
+def registered_entry(registrant: Registrant, group: WorkloadGroup, health: bool | None) -> WorkloadEntry:
+    """The entry of a member. `health`: its last report, None: none yet; counts only where the group has a probe."""
+    template = group.spec.template or WorkloadEntrySpec()
+    metadata = group.spec.metadata
+    labels = {**(metadata.labels if metadata else {}), **template.labels, **dict(registrant.labels)}
+    annotations = {**(metadata.annotations if metadata else {}), GROUP: registrant.group}
+    if group.spec.probe is not None:
+        annotations[HEALTH_CHECKED] = "true"
+    spec = msgspec.structs.replace(
+        template,
+        address=registrant.address,
+        labels=Map(labels),
+        network=registrant.network or template.network,
+        locality=registrant.locality or template.locality,
+        service_account=registrant.service_account,
+    )
+    conditions = () if health is None else (WorkloadCondition(type=HEALTHY, status="True" if health else "False"),)
+    meta = Meta(name=registrant.entry.name, namespace=registrant.namespace, labels=Map(labels), annotations=Map(annotations))
+    return WorkloadEntry(meta=meta, spec=spec, status=WorkloadEntryStatus(conditions=conditions) if conditions else None)
+
+
+def registered_entries(registrants: Mapping[Registrant, bool | None], groups: Iterable[WorkloadGroup]) -> tuple[WorkloadEntry, ...]:
+    """Every entry there should be: registrants (with their health) that their group takes. Of two with one name the last in order is taken."""
+    by_name = {(group.namespace, group.name): group for group in groups}
+    found: dict[ObjectRef, WorkloadEntry] = {}
+    for one in sorted(registrants):
+        group = by_name.get((one.namespace, one.group))
+        if group is not None and not refusal(one, group):
+            found[one.entry] = registered_entry(one, group, registrants[one])
+    return tuple(found.values())
