@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lateen.base.certificates import UNREADABLE
 from lateen.base.errors import LateenError
 from lateen.base.secrets import Secret
 from lateen.base.spiffe import SpiffeId
@@ -140,7 +140,7 @@ def _public_key(request_pem: bytes, identity: SpiffeId) -> ec.EllipticCurvePubli
         valid = request.is_signature_valid
         public = request.public_key()
         names = _requested_names(request)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except UNREADABLE as error:
         raise SigningError(f"unreadable signing request: {error}") from None
     if not valid:
         raise SigningError("the signing request is not signed by its own key")
