@@ -23,8 +23,8 @@ def talk() -> Iterator[Mesh]:
         made.close()
 
 
-def said(mesh: Mesh, what: str, port: int) -> dict:
-    done = mesh.exec("deploy/client", sys.executable, str(FOLDER / "client.py"), what, "server", str(port), namespace="talk")
+def said(mesh: Mesh, what: str, port: int, target: str = "deploy/client") -> dict:
+    done = mesh.exec(target, sys.executable, str(FOLDER / "client.py"), what, "server", str(port), namespace="talk")
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
@@ -44,6 +44,24 @@ def test_requests_on_an_undeclared_port_are_seen_as_requests_at_both_ends(talk: 
 def test_a_server_that_speaks_first_is_heard_on_an_undeclared_port(talk: Mesh) -> None:
     heard = said(talk, "banner", 7001)
     assert (heard["banner"], heard["answer"]) == ("220 hello\r\n", "250 EHLO x\r\n")
+
+
+def test_a_server_that_speaks_first_is_heard_on_a_port_declared_as_tcp(talk: Mesh) -> None:
+    assert said(talk, "banner", 7002)["banner"] == "220 hello\r\n"
+
+
+@pytest.mark.parametrize("port", [7001, 7002])
+def test_who_has_no_certificate_reaches_no_application(talk: Mesh, port: int) -> None:
+    """Neither a byte of a server that speaks first comes back, nor is it connected to at all."""
+
+    def banners() -> int:
+        return json.loads(talk.curl("http://server:7000/", namespace="talk")[1])["banners"]
+
+    before = banners()
+    assert said(talk, "nobody", port, "deploy/stranger").keys() == {"refused"}
+    assert banners() == before
+    said(talk, "banner", port)
+    assert banners() == before + 1
 
 
 def test_a_client_that_hesitates_on_a_declared_port_is_still_in_the_mesh(talk: Mesh) -> None:

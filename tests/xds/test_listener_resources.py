@@ -6,6 +6,7 @@ from lateen.mesh.model import Locality
 from lateen.mesh.view import ProxyType, ServiceTarget, View
 from lateen.wire.pb.envoy.config.listener.v3 import listener_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm
+from lateen.wire.pb.envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from lateen.xds.extensions import secret_names, secret_resource
 from lateen.xds.listeners import listener_names, listener_resource
@@ -76,6 +77,17 @@ def test_inbound_mesh_tls_asks_for_a_certificate_of_the_trust_domain(mesh):
     assert common.tls_certificate_sds_secret_configs[0].sds_config.path_config_source.path
     names = common.combined_validation_context.default_validation_context.match_typed_subject_alt_names
     assert [one.matcher.prefix for one in names] == ["spiffe://cluster.local/"]
+
+
+def test_bytes_reach_the_application_after_the_handshake_only(mesh):
+    chains = message(mesh(MESH), "virtualInbound").filter_chains
+    modes = [(chain.HasField("transport_socket"), proxy.upstream_connect_mode, proxy.max_early_data_bytes.value) for chain, proxy in byte_chains(chains)]
+    assert set(modes) == {(True, tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE, 65536), (False, tcp_proxy_pb2.IMMEDIATE, 0)}
+
+
+def byte_chains(chains):
+    last = [(chain, chain.filters[-1]) for chain in chains]
+    return [(chain, tcp_proxy_pb2.TcpProxy.FromString(one.typed_config.value)) for chain, one in last if one.name == "envoy.filters.network.tcp_proxy"]
 
 
 def test_detection_waits_a_moment_and_declared_ports_are_left_alone(mesh):

@@ -130,7 +130,10 @@ def _unless(filter_: listener_components_pb2.ListenerFilter, ports: tuple[int, .
 
 
 def _chain(plan: Chain, settings: dict[Role, HttpSettings], logs: tuple[AccessLog, ...]) -> listener_components_pb2.FilterChain:
-    filters = [hcm_filter(plan.does, settings[plan.does.role], logs)] if isinstance(plan.does, Http) else tcp_filters(plan.does, logs)
+    if isinstance(plan.does, Http):
+        filters = [hcm_filter(plan.does, settings[plan.does.role], logs)]
+    else:
+        filters = tcp_filters(plan.does, logs, plan.tls is not None and plan.tls.needs_client)
     message = listener_components_pb2.FilterChain(name=plan.name, filters=filters)
     match = plan.match
     if match.port:

@@ -1,9 +1,10 @@
-"""What the protocol tests do from inside a pod: `client.py banner|slow|websocket HOST PORT` prints JSON."""
+"""What the protocol tests do from inside a pod: `client.py banner|nobody|slow|websocket HOST PORT` prints JSON."""
 
 import base64
 import json
 import os
 import socket
+import ssl
 import sys
 import time
 
@@ -14,6 +15,15 @@ with socket.create_connection((host, port), timeout=10) as connection:
         banner = connection.recv(100).decode()
         connection.sendall(b"EHLO x\r\n")
         print(json.dumps({"banner": banner, "answer": connection.recv(100).decode(), "seconds": time.monotonic() - began}))
+    elif what == "nobody":  # TLS, as a client of the mesh begins it, without a certificate
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["istio"])
+        try:
+            with context.wrap_socket(connection) as secured:
+                print(json.dumps({"heard": secured.recv(100).decode()}))
+        except OSError as error:
+            print(json.dumps({"refused": str(error)}))
     elif what == "slow":
         time.sleep(1)
         connection.sendall(f"GET /slow HTTP/1.1\r\nhost: {host}:{port}\r\nconnection: close\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""An application for the protocol tests: HTTP echo on 7000 and 8000, a banner said before the client speaks on 7001, WebSocket echo on 8001."""
+"""An application for the protocol tests: HTTP echo on 7000 and 8000, a banner said before the client speaks on 7001 (7000 says how often), WebSocket echo on 8001."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        body = json.dumps({"headers": dict(self.headers.items())}).encode()
+        body = json.dumps({"headers": dict(self.headers.items()), "banners": Banner.said}).encode()
         self.answer(body)
 
     def do_POST(self):
@@ -30,7 +30,10 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 class Banner(socketserver.BaseRequestHandler):
+    said = 0
+
     def handle(self):
+        Banner.said += 1
         self.request.sendall(b"220 hello\r\n")
         self.request.sendall(b"250 " + self.request.recv(100))
 

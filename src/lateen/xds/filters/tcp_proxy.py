@@ -10,14 +10,20 @@ from lateen.xds.any import duration, packed
 from lateen.xds.filters.access_log import access_loggers
 from lateen.xds.filters.dynamic_dns import by_server_name
 
+EARLY_DATA_BYTES = 64 * 1024
+"""How much a client may send before its handshake is done and the application connected; then it waits. Envoy: TcpProxy.max_early_data_bytes."""
 
-def tcp_filters(tcp: Tcp, logs: tuple[AccessLog, ...]) -> list[listener_components_pb2.Filter]:
-    """The network filters of a chain that forwards bytes."""
+
+def tcp_filters(tcp: Tcp, logs: tuple[AccessLog, ...], needs_client: bool = False) -> list[listener_components_pb2.Filter]:
+    """The network filters of a chain that forwards bytes. `needs_client`: its TLS asks for a certificate; who shows none causes no connection behind it."""
     message = tcp_proxy_pb2.TcpProxy(stat_prefix=tcp.stat_prefix or "tcp", access_log=access_loggers(logs))
     if len(tcp.targets) == 1:
         message.cluster = tcp.targets[0].cluster
     for target in tcp.targets if len(tcp.targets) > 1 else ():
         message.weighted_clusters.clusters.add(name=target.cluster, weight=target.weight)
+    if needs_client:
+        message.upstream_connect_mode = tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE
+        message.max_early_data_bytes.value = EARLY_DATA_BYTES
     if tcp.idle_timeout_s is not None:
         message.idle_timeout.CopyFrom(duration(tcp.idle_timeout_s))
     if tcp.max_duration_s is not None:
