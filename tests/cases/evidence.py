@@ -28,10 +28,12 @@ from lateen.incremental import Db
 from lateen.insight.simulate.case import MESH_CONFIG_MAP, read_case
 from lateen.local.workloads import BadWorkload, template_pod, workload
 from lateen.mesh.model import Locality, label_pairs
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 from lateen.sources.plain import as_json
 from lateen.sources.registration import Registrant, registered_entries
-from lateen.xds.resources import ResourceType, resource, resource_names
+from lateen.xds.resource import ResourceType
+from lateen.xds.resources import resource, resource_names
 
 LOCALITIES = {"n1": Locality("r1", "z1"), "n2": Locality("r2", "z2")}
 """Of the nodes that every case here has."""

@@ -32,7 +32,8 @@ from lateen.wire.binary import envoy_path
 from lateen.wire.delta import DeltaResponse
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
-from lateen.xds.resources import Resource, ResourceType, resource
+from lateen.xds.resource import Resource, ResourceType
+from lateen.xds.resources import resource
 
 pytestmark = pytest.mark.live
 RULE, ROUTE = ObjectRef("DestinationRule", "shop", "web"), ObjectRef("VirtualService", "shop", "web")

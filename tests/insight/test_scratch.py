@@ -8,7 +8,7 @@ from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.wire.pb.envoy.config.endpoint.v3 import endpoint_pb2
 from lateen.wire.pb.envoy.config.listener.v3 import listener_pb2
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
-from lateen.xds.resources import ResourceType
+from lateen.xds.resource import ResourceType
 
 pytestmark = pytest.mark.live
 

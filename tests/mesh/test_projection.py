@@ -3,7 +3,8 @@
 import pytest
 
 from lateen.mesh.model import Locality
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 
 MESH = """
 apiVersion: v1

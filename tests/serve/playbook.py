@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from lateen.serve.session import CDS, ECDS, EDS, LDS, RDS, SDS, Close, Send, Session, Settled, Unwant, Want
 from lateen.serve.snapshot import Entries, Snapshot
 from lateen.wire.delta import DeltaRequest, decode_request, decode_response, encode_request
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resource import Resource, ResourceType
 
 TYPES = (CDS, EDS, LDS, RDS, ECDS, SDS)
 

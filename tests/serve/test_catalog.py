@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lateen.incremental import Db, Input, index, query
 from lateen.mesh.view import Proxy, ProxyType, View
 from lateen.serve.catalog import Catalog
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resource import Resource, ResourceType
 
 CLUSTER, ENDPOINT = ResourceType.CLUSTER, ResourceType.ENDPOINT
 SERVICES: Input[str, str] = Input("services")

@@ -7,11 +7,13 @@ from itertools import product
 import pytest
 
 from lateen.config.kinds.istio.mesh_config import MeshConfig
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.binary import envoy_path
 from lateen.wire.pb.envoy.config.bootstrap.v3 import bootstrap_pb2
 from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
-from lateen.xds.resources import ResourceType, resource, resource_names
+from lateen.xds.resource import ResourceType
+from lateen.xds.resources import resource, resource_names
 
 POLICIES = (
     "{}",

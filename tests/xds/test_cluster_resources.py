@@ -10,12 +10,14 @@ from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.store import MESH_CONFIG, OBJECTS
 from lateen.incremental import Db
 from lateen.mesh.model import Locality
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.wire.pb.envoy.config.endpoint.v3 import endpoint_pb2
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from lateen.wire.pb.envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from lateen.xds.resources import ResourceType, resource, resource_names
+from lateen.xds.resource import ResourceType
+from lateen.xds.resources import resource, resource_names
 
 HOST = "s0.ns0.svc.cluster.local"
 CLUSTER = f"outbound|80||{HOST}"

@@ -11,10 +11,12 @@ import time
 
 import pytest
 
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.binary import envoy_path
 from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
-from lateen.xds.resources import ResourceType, resource, resource_names
+from lateen.xds.resource import ResourceType
+from lateen.xds.resources import resource, resource_names
 
 COUNT, WAIT_S = 250, 10.0
 HOSTS = ("a.example.com", "*.example.com", "*", "B.Example.com", "cart.shop.svc.cluster.local", "./x.example.com", "shop/y.example.com", "*le.com")

@@ -8,7 +8,8 @@ import pytest
 from lateen.config.decode import decode, ref_of
 from lateen.config.store import OBJECTS
 from lateen.insight.simulate.messages import protojson
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.binary import envoy_path
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.xds.routes import route_resource

@@ -5,7 +5,8 @@ import pytest
 from lateen.base.names import ObjectRef
 from lateen.config.decode import decode, ref_of
 from lateen.config.store import OBJECTS
-from lateen.mesh.view import Proxy, ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.xds.routes import route_names, route_resource
 

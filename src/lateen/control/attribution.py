@@ -21,7 +21,7 @@ from lateen.serve.catalog import TYPE_OF
 from lateen.serve.door import Connection
 from lateen.serve.session import Rejected
 from lateen.wire.delta import decode_response
-from lateen.xds.resources import ResourceType
+from lateen.xds.resource import ResourceType
 
 LONGEST_QUEUE = 64
 """Refusals that wait to be looked into; more are dropped: the same resource comes again from other proxies."""

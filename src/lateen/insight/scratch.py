@@ -25,7 +25,7 @@ from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.wire.pb.envoy.extensions.filters.http.router.v3 import router_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from lateen.wire.pb.envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from lateen.xds.resources import ResourceType
+from lateen.xds.resource import ResourceType
 
 TIMEOUT_S = 20.0
 """One question takes 0.1–0.3 s on a free core."""

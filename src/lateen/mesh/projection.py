@@ -1,6 +1,6 @@
 """From a proxy to its View: only what queries read of it. The one place where a connected proxy's pod, labels and services come together.
 
-Called through `view.view_of`. Source of the targets: Istio, GetProxyServiceTargets.
+Called by `serve` and `insight`. Source of the targets: Istio, GetProxyServiceTargets.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,8 +35,8 @@ METADATA = (
 TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone", "topology.istio.io/cluster")
 
 
-def projected(db: Db, proxy: Proxy) -> View:
-    """The view of a proxy: its pod's facts before what it says itself."""
+def view_of(db: Db, proxy: Proxy) -> View:
+    """The view of a proxy: its pod's facts before what it says itself. Recorded reads: the label keys that selectors use, the services whose endpoint it is."""
     pod = pod_facts(db, proxy.namespace, proxy.id.rpartition(".")[0] or proxy.id)
     labels = dict(proxy.labels)
     if pod is not None:

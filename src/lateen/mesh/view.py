@@ -6,7 +6,6 @@ Called by `serve` (for a connection) and `insight` (for a simulated proxy); ever
 from dataclasses import dataclass, field, fields
 from enum import Enum
 
-from lateen.incremental import Db
 from lateen.mesh.model import Labels, Locality
 
 
@@ -78,10 +77,3 @@ class View:
     def is_router(self) -> bool:
         """A gateway."""
         return self.type is ProxyType.ROUTER
-
-
-def view_of(db: Db, proxy: Proxy) -> View:
-    """The view of a proxy. Recorded reads: the label keys that selectors use and the services whose endpoints the proxy is."""
-    from lateen.mesh.projection import projected  # the rules; imported late, they read everything
-
-    return projected(db, proxy)

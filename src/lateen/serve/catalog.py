@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from lateen.incremental import Db, Query, Root, query
-from lateen.mesh.view import Proxy, View, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, View
 from lateen.serve.snapshot import Entries, Snapshot
-from lateen.xds.resources import Resource, ResourceType, resource, resource_names
+from lateen.xds.resource import Resource, ResourceType
+from lateen.xds.resources import resource, resource_names
 
 Names = Query[[View, ResourceType], frozenset[str]]
 Resources = Query[[View, ResourceType, str], Resource | None]

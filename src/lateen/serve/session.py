@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from lateen.serve.snapshot import NOTHING, Snapshot
 from lateen.wire.delta import DeltaRequest, encode_response
-from lateen.xds.resources import ResourceType
+from lateen.xds.resource import ResourceType
 
 REMOVAL_GRACE_S = 15.0
 """How long a resource stays after nothing refers to it: requests under way still hold its routes."""

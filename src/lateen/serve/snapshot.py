@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from lateen.base.names import ObjectRef
 from lateen.wire.delta import fragment_head
-from lateen.xds.resources import Resource
+from lateen.xds.resource import Resource
 
 _serials = count(1)
 

@@ -28,7 +28,7 @@ from lateen.wire.pb.envoy.extensions.clusters.dns.v3 import dns_cluster_pb2 as d
 from lateen.wire.pb.envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_pb2
 from lateen.wire.pb.envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from lateen.xds.any import duration, packed
-from lateen.xds.endpoints import assignment_message
+from lateen.xds.assignment_message import assignment_message
 from lateen.xds.transport import apply_transport
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

@@ -21,7 +21,7 @@ from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
 from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, nearness, outbound_cluster
 from lateen.xds.cluster_message import cluster_message
-from lateen.xds.resources import Common, Resource, ResourceType
+from lateen.xds.resource import Common, Resource, ResourceType
 
 
 @query

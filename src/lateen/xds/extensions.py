@@ -11,7 +11,7 @@ from lateen.mesh.view import View
 from lateen.plan.listeners import listener, listener_names
 from lateen.wire.pb.envoy.config.core.v3 import base_pb2
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resource import Resource, ResourceType
 
 KUBERNETES, FILE_CERTIFICATE, FILE_ROOT = "kubernetes://", "file-cert:", "file-root:"
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"

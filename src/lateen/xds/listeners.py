@@ -20,7 +20,7 @@ from lateen.xds.any import duration, packed
 from lateen.xds.filters.access_log import refused_connection_loggers
 from lateen.xds.filters.hcm import hcm_filter
 from lateen.xds.filters.tcp_proxy import tcp_filters
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.server_tls import downstream_tls
 
 DETECTION_TIMEOUT_S = 0.2

@@ -23,7 +23,7 @@ from lateen.plan.outbound import outbound_entries
 from lateen.plan.route import HashKey, VirtualHost
 from lateen.plan.virtual_hosts import HTTP_PROXY, Entry, audience, catch_all, default_host, layout, owned_host
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
-from lateen.xds.resources import Resource, ResourceType
+from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.route_bytes import virtual_host_message
 
 MAX_DIRECT_RESPONSE_BYTES = 1024 * 1024

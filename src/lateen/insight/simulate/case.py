@@ -27,8 +27,10 @@ from lateen.config.validate import validate
 from lateen.incremental import Db
 from lateen.insight.simulate.emitted import Serialized
 from lateen.mesh.model import Locality
-from lateen.mesh.view import Proxy, ProxyType, View, view_of
-from lateen.xds.resources import ResourceType, resource, resource_names
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType, View
+from lateen.xds.resource import ResourceType
+from lateen.xds.resources import resource, resource_names
 
 Json = Any  # plain JSON of several shapes; each reader knows its own.
 SUPPORTED_FEATURES: frozenset[str] = frozenset({"ENABLE_TLS_ON_SIDECAR_INGRESS", "EnableHeadlessFilterChainListener", "PILOT_ENABLE_IP_AUTOALLOCATE"})
