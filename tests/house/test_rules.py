@@ -3,6 +3,8 @@
 import ast
 import re
 import subprocess
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,33 @@ def test_modules_have_names_of_the_trade() -> None:
     """`utils` is where ideas go that nobody has named."""
     banned = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "base_class"}
     assert not [path for path in SOURCES if path.stem in banned]
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT / "src").with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def test_no_circles_between_files() -> None:
+    """Of files in a circle none can be read, tested or moved without the others; an import inside a function only hides it."""
+    modules = {module_of(path): path for path in SOURCES}
+    graph = {
+        module: {name for name in imported(path) if name in modules and not path.name.startswith("__init__")} - {module} for module, path in modules.items()
+    }
+    assert any(graph.values())
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
 
 
 def test_the_repository_names_no_machine() -> None:
