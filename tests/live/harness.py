@@ -191,6 +191,7 @@ class Load:
         endless = () if count else ("--until", str(self.stop_file))
         script = [sys.executable, str(Path(__file__).parent / "load.py"), url, str(count), *endless, "--progress", str(self.progress_file), *options]
         argv = [sys.executable, "-m", "lateen", "exec", "--name", mesh.name, "-n", namespace, target, "--", *script]
+        self.mesh = mesh
         self.process = subprocess.Popen(argv, env=mesh.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def done(self) -> int:
@@ -203,6 +204,19 @@ class Load:
         out, err = self.process.communicate(timeout=timeout_s)
         assert out, err
         return json.loads(out)
+
+    def flawless(self, timeout_s: float = 300) -> dict:
+        """`result`, of which nothing may have failed: else every failed request is printed with what proxies logged of it."""
+        result = self.result(timeout_s)
+        assert result["failed"] == {}, "\n".join([json.dumps(result["failed"]), *map(self._told, result["failures"]), *self.mesh.lines[-30:]])
+        assert result["ok"] > 0
+        return result
+
+    def _told(self, failure: dict) -> str:
+        """A failed request and the lines about it in the access logs of all pods that are still there."""
+        logs = sorted((self.mesh.run / "pods").glob("*/proxy/access.log*"))
+        lines = [f"    {path.parts[-3]}: {line}" for path in logs for line in path.read_text(errors="replace").splitlines() if failure["id"] in line]
+        return "\n".join([f"{failure['at']:.3f} {failure['status']} {failure['body']}", *lines])
 
 
 def rewrite(path: Path, old: str, new: str) -> None:
