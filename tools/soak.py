@@ -1,4 +1,4 @@
-"""`./run soak [N]`: N rolling restarts under load (100 if not said), a line for each. Exit 1 if a request failed: it is printed with what proxies logged of it."""
+"""`./run soak [N]`: N rolling restarts under load (100), a line for each. Exit 1 if a request failed: it is printed with what proxies logged of it."""
 
 import argparse
 import sys

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +16,7 @@ from lateen.node.process import identify, watch
 from lateen.node.relay import Relay
 from lateen.node.sidecar import Sidecar, SidecarOptions, bound
 
+CONNECTED = "import socket, sys\nwith socket.create_connection(('127.0.0.1', 15006)):\n print('connected', flush=True)\n sys.stdin.read()"
 OPTIONS = SidecarOptions(BootstrapOptions(uses_node_dns=False, has_mark=os.geteuid() == 0))
 
 
@@ -107,6 +109,21 @@ async def test_the_next_node_adopts_with_the_same_pid(kit, relay, envoy, spawn):
     await third.stop()
 
 
+async def test_it_is_stopped_when_its_last_connection_has_ended(kit, control, relay, envoy, spawn, network):
+    control.publish(kit.LISTENER, l=("2", kit.listener("l", 15006, "r")))
+    sidecar = Sidecar(kit.pod(), envoy.directory, spawn, OPTIONS)
+    await sidecar.start()
+    await asyncio.wait_for(sidecar.wait_ready(), 15)
+    argv = ["nsenter", f"--net={network}", sys.executable, "-c", CONNECTED]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout.readline() == b"connected\n"
+        stopping = asyncio.create_task(sidecar.stop(100.0))
+        await asyncio.wait({stopping}, timeout=1.0)
+        assert not stopping.done()
+        client.stdin.close()
+        await asyncio.wait_for(stopping, 50)
+
+
 async def test_an_envoy_that_cannot_start_says_why_and_is_tried_again(kit, envoy, spawn):
     async def spoiled(argv, **where):
         (where["cwd"] / "envoy.json").write_text('{"node": 5}')
@@ -151,5 +168,5 @@ def test_the_bootstrap_says_who_the_proxy_is(kit):
     listeners = [each["address"]["socket_address"] for each in config["static_resources"]["listeners"]]
     assert listeners == [{"address": "0.0.0.0", "port_value": 15021}, {"address": "0.0.0.0", "port_value": 15090}]
     assert config["cluster_manager"]["upstream_bind_config"]["socket_options"][0]["int_value"] == 1337
-    others = bootstrap(kit.pod("other"), BootstrapOptions(runtime={"a.b": 1}))
+    others = bootstrap(kit.pod("other", proxy_type=ProxyType.ROUTER), BootstrapOptions(runtime={"a.b": 1}))
     assert {key: value for key, value in config.items() if key != "node"} == {key: value for key, value in others.items() if key != "node"}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lateen.base.names import PROXY_MARK
+from lateen.base.names import INBOUND_PORT, PROXY_MARK
 from lateen.node.pod import PodIdentity, ProxyType
 
 Json = dict[str, Any]
@@ -25,6 +25,8 @@ ISTIO_VERSION: Final = "1.32.0"
 _SO_MARK: Final = (1, 36)
 _STATS_PREFIXES: Final = ("cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "istio", "main_thread", "workers", "sds")
 """`istio`: the scope of the mesh's own metrics. Full statistics cost seconds of start-up at a thousand services."""
+OPEN_CONNECTIONS: Final = ".downstream_cx_active"
+"""The end of the names of listeners' gauges of open connections. (`server.total_connections` is as old as the last flush, up to 5 s.)"""
 _BUCKETS_MS: Final = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000)
 """Source: Istio, buckets of its standard histograms."""
 _TYPES: Final = "type.googleapis.com/envoy."
@@ -56,7 +58,7 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
         "static_resources": {"listeners": own_ports, "clusters": [_relay_cluster(), _admin_cluster()]},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime(options)}, {"name": "admin", "admin_layer": {}}]},
         "stats_config": {
-            "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": prefix} for prefix in (*_STATS_PREFIXES, *options.stats_prefixes)]}},
+            "stats_matcher": {"inclusion_list": {"patterns": [*({"prefix": prefix} for prefix in (*_STATS_PREFIXES, *options.stats_prefixes)), _open(pod)]}},
             "histogram_bucket_settings": [{"match": {"prefix": "istio"}, "buckets": list(_BUCKETS_MS)}],
         },
         "stats_eviction_interval": "60s",
@@ -67,6 +69,11 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
     if options.uses_node_dns:
         config["typed_dns_resolver_config"] = _node_resolver()
     return config
+
+
+def _open(pod: PodIdentity) -> Json:
+    """The gauges that say whether somebody still talks to a leaving pod: of a sidecar its inbound listeners', of a gateway every listener's."""
+    return {"suffix": OPEN_CONNECTIONS if pod.proxy_type is ProxyType.ROUTER else f"_{INBOUND_PORT}{OPEN_CONNECTIONS}"}
 
 
 def node_block(pod: PodIdentity, options: BootstrapOptions) -> Json:

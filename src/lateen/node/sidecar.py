@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from lateen.node.admin import Admin, AdminUnreachable
-from lateen.node.bootstrap import ADMIN_SOCKET, BootstrapOptions, bootstrap
+from lateen.node.bootstrap import ADMIN_SOCKET, OPEN_CONNECTIONS, BootstrapOptions, bootstrap
 from lateen.node.disk import make_directory, write_durably
 from lateen.node.pod import PodIdentity
 from lateen.node.process import Process, watch
@@ -37,6 +37,8 @@ _STEADY_S: Final = 10.0
 """An Envoy that lived so long starts the back-off anew."""
 _TERM_S: Final = 3.0
 _DRAIN_POLL_S: Final = 0.1
+_OPEN_FILTER: Final = rf"^listener\.[^a].*{re.escape(OPEN_CONNECTIONS)}$"
+"""Open connections at the proxy's listeners; `admin` is not one of those."""
 _log = structlog.get_logger("node.sidecar")
 
 
@@ -238,10 +240,10 @@ class Sidecar:
         deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline:
             try:
-                answer = await self.admin.ask("GET", "/stats?filter=^server.total_connections$", 1.0)
+                answer = await self.admin.ask("GET", f"/stats?filter={_OPEN_FILTER}", 1.0)
             except AdminUnreachable:
                 return
-            if re.search(rb": 0\b", answer.body):
+            if not re.search(rb": [1-9]", answer.body):
                 return
             await asyncio.sleep(_DRAIN_POLL_S)
 
