@@ -66,3 +66,17 @@ def test_a_command_that_does_not_exist(mesh: Mesh) -> None:
 def test_paths_that_are_not_there() -> None:
     done = subprocess.run([sys.executable, "-m", "lateen", "up", "nowhere.yaml"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "no such file" in done.stderr
+
+
+def test_an_edit_is_judged_beside_what_runs(mesh: Mesh, tmp_path: Path) -> None:
+    """One file alone names services that only the mesh has; `status` tells what is wrong with what is in force."""
+    folder = copied(mesh)
+    mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
+    edit = tmp_path / "edit.yaml"
+    route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: ledger, namespace: booking}\nspec:\n  hosts: [ledger]\n  tcp: [{route: [{destination: {host: %s}}]}]\n"
+    edit.write_text(route % "ledger")
+    assert mesh.lateen("validate", "-f", str(edit)).returncode == 1
+    beside = mesh.lateen("validate", "--name", mesh.name, "-f", str(edit))
+    assert beside.returncode == 0, beside.stdout
+    (folder / "edit.yaml").write_text(route % "nobody")
+    until(lambda: "no service has this host: `nobody`" in mesh.lateen("status").stdout, 30, "status names the missing host")

@@ -8,20 +8,19 @@ import click
 from lateen.base.findings import Severity
 from lateen.cli.events import finding_line
 from lateen.cli.tables import print_table
-from lateen.cli.validate import as_json
+from lateen.cli.validate import as_json, judged
 
 
 def dry_run(paths: tuple[str, ...], image_map: Path | None) -> int:
     """Prints the pods with their commands, the services, and every finding. 1: there are errors."""
     from lateen.local.preview import preview
-    from lateen.sources.check import check
 
-    checked = check(paths)
+    checked, found = judged(paths)
     rows, findings = preview(checked.loaded, image_map)
     print_table(
         ["NAMESPACE", "POD", "PROXY", "COMMAND"], [[row.namespace, row.pod, "yes" if row.is_meshed else "no", json.dumps(list(row.command))] for row in rows]
     )
-    everything = (*checked.findings, *findings)
+    everything = (*found, *findings)
     for finding in everything:
         click.echo(finding_line(as_json(finding)), err=True)
     click.echo(f"{len(rows)} pods would run; nothing was started", err=True)

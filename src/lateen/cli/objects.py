@@ -50,6 +50,7 @@ def full_kind(word: str, known: list[str]) -> str:
 @click.argument("kind")
 @click.argument("object_name", metavar="[NAME]", required=False)
 @namespace_option
+@click.option("-A", "--all-namespaces", is_flag=True, expose_value=False, help="All namespaces; so it is without -n, too.")
 @name_option
 @output_option("json", "yaml")
 def get_command(kind: str, object_name: str | None, namespace: str | None, name: str, output: str) -> None:

@@ -5,9 +5,13 @@ import sys
 
 import click
 
+from lateen.cli.events import finding_line
 from lateen.cli.options import mesh_paths, name_option, output_option
-from lateen.cli.rpc import call
+from lateen.cli.rpc import Json, call
 from lateen.cli.tables import span
+
+MOST_FINDINGS = 20
+"""Lines; more of them hide what stands above."""
 
 
 @click.command("status")
@@ -15,15 +19,17 @@ from lateen.cli.tables import span
 @output_option()
 def status_command(name: str, output: str) -> None:
     """What runs, and whether it is well. Exit 1 if something is not."""
-    status = call(mesh_paths(name), "Status")
+    paths = mesh_paths(name)
+    status = call(paths, "Status")
     if output == "json":
         click.echo(json.dumps(status, indent=2))
     else:
         _print(name, status)
+        _print_findings(call(paths, "Findings")["findings"])
     sys.exit(0 if status["ready"] and not status["findings"].get("error") else 1)
 
 
-def _print(name: str, status: dict) -> None:  # type: ignore[type-arg]  # JSON
+def _print(name: str, status: Json) -> None:
     control, node, proxies = status["control"], status["node"], status["proxies"]
     click.echo(f"mesh      {name}: {'ready' if status['ready'] else 'not ready'}, revision {status['revision']}")
     click.echo(f"control   pid {control['pid']}, {control['rss_mb']:.0f} MB, up {span(control['uptime_s'])}")
@@ -33,7 +39,12 @@ def _print(name: str, status: dict) -> None:  # type: ignore[type-arg]  # JSON
     for gateway in status["ingress"]:
         click.echo(f"ingress   {gateway.get('problem') or gateway['url']}  {gateway['gateway']} port {gateway['port']}")
     findings = status["findings"]
-    click.echo(
-        f"findings  {findings.get('error', 0)} errors, {findings.get('warning', 0)} warnings"
-        + ("  (lateen validate PATH shows them)" if any(findings.values()) else "")
-    )
+    click.echo(f"findings  {findings.get('error', 0)} errors, {findings.get('warning', 0)} warnings")
+
+
+def _print_findings(findings: list[Json]) -> None:
+    told = [finding for finding in findings if finding["severity"] != "info"]
+    for finding in told[:MOST_FINDINGS]:
+        click.echo(f"  {finding_line(finding)}")
+    if len(told) > MOST_FINDINGS:
+        click.echo(f"  … and {len(told) - MOST_FINDINGS} more (-o json has the count, lateen validate PATH all of them)")

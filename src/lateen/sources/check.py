@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lateen.base.findings import Finding
 from lateen.config.kinds.objects import Object
+from lateen.config.places import Places
 from lateen.sources.files import FileSource
 
 
@@ -16,11 +17,13 @@ class Checked:
     objects: int
     """How many objects are good."""
     findings: tuple[Finding, ...]
-    loaded: tuple[Object, ...] = ()
+    loaded: tuple[Object, ...]
     """The good objects."""
+    places: Places
+    """Where they are written."""
 
 
 def check(paths: Iterable[str | Path], exclude: Iterable[str | Path] = ()) -> Checked:
     """Reads files, folders or `-`. Findings are in the files' order."""
     change = FileSource(paths, exclude).load()
-    return Checked(len(change.upserts), change.findings, change.upserts)
+    return Checked(len(change.upserts), change.findings, change.upserts, change.places)

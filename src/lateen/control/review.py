@@ -1,0 +1,50 @@
+"""What objects would have wrong together in a mesh of their own, without starting one: `lateen validate`, `up --dry-run`.
+
+Workloads count with one pod each, as if they ran; a Gateway that selects none of them counts with the gateway pod that would be made for it.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from lateen.base.findings import Finding
+from lateen.base.names import ROOT_NAMESPACE, ObjectRef
+from lateen.config import store
+from lateen.config.decode import ref_of
+from lateen.config.defaults import LOCAL, MESH_CONFIG_MAP, mesh_config_of
+from lateen.config.kinds.istio.gateway import Gateway
+from lateen.config.kinds.kubernetes.core import ConfigMap
+from lateen.config.kinds.kubernetes.pod import Pod, PodTemplate
+from lateen.config.kinds.objects import Meta, Object
+from lateen.config.support import not_in_force_of_mesh
+from lateen.control.gateway_pods import gateway_pods, pod_labels
+from lateen.incremental import Db
+from lateen.mesh.findings import mesh_findings
+from lateen.sources.check import Checked
+
+
+def review(checked: Checked, beside: Iterable[Object] = ()) -> tuple[Finding, ...]:
+    """The findings about the checked objects, with their places. `beside`: others that are there as well; a checked one of the same name counts before it."""
+    own = {ref_of(item) for item in checked.loaded}
+    return tuple(checked.places.resolved(finding) for finding in _findings((*beside, *checked.loaded)) if finding.object is None or finding.object in own)
+
+
+def _findings(objects: Iterable[Object]) -> tuple[Finding, ...]:
+    written = {ref_of(item): item for item in objects}
+    made_up = gateway_pods((item for item in written.values() if isinstance(item, Gateway)), pod_labels(written.values()))
+    everything = {**{ref_of(item): item for item in made_up}, **written}
+    everything |= {ref_of(pod): pod for item in list(everything.values()) for pod in _pods(item)}
+    db = Db()
+    for ref, item in everything.items():
+        store.OBJECTS.set(db, ref, item)
+    config_map = ObjectRef(ConfigMap.__name__, ROOT_NAMESPACE, MESH_CONFIG_MAP)
+    found = written.get(config_map)
+    config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None, LOCAL)
+    store.MESH_CONFIG.set(db, "mesh", config)
+    return (*findings, *not_in_force_of_mesh(config, config_map), *mesh_findings(db))
+
+
+def _pods(item: Object) -> Iterator[Pod]:
+    template = getattr(getattr(item, "spec", None), "template", None)
+    if isinstance(template, PodTemplate):
+        own = template.metadata or Meta()
+        meta = Meta(name=f"{item.meta.name}-0", namespace=item.meta.namespace, labels=own.labels, annotations=own.annotations)
+        yield Pod(meta=meta, spec=template.spec)
