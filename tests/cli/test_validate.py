@@ -61,3 +61,11 @@ def test_a_gateway_pod_that_would_be_made_counts(tmp_path: Path) -> None:
     """Without it, each Gateway of a laptop would select nobody."""
     (tmp_path / "gateway.yaml").write_text(GATEWAY % "own")
     assert [one["field"] for one in validate(ROOT / "samples" / "booking", tmp_path)[1]] == ["spec.servers[0].tls.credentialName"]
+
+
+def test_what_an_excerpt_names_is_likely_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "route.yaml").write_text(ROUTE % ("payment", "v1") + "---" + GATEWAY % "ingressgateway")
+    code, findings = validate(tmp_path)
+    assert code == 0
+    assert {one["field"].rpartition(".")[2] for one in findings} == {"host", "credentialName"}
+    assert {one["severity"] for one in findings} == {"warning"}

@@ -3,9 +3,10 @@
 Workloads count with one pod each, as if they ran; a Gateway that selects none of them counts with the gateway pod that would be made for it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
 
-from lateen.base.findings import Finding
+from lateen.base.findings import Finding, Severity
 from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config import store
 from lateen.config.decode import ref_of
@@ -20,11 +21,35 @@ from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
 from lateen.sources.check import Checked
 
+MISSING = "IST0101"
+NAMED_BY = {
+    "host": ("Service", "ServiceEntry"),
+    "subset": ("DestinationRule",),
+    "gateways": ("Gateway",),
+    "credentialName": ("Secret",),
+    "delegate": ("VirtualService",),
+}
+"""The last part of a field → the kinds of what it names."""
+
 
 def review(checked: Checked, beside: Iterable[Object] = ()) -> tuple[Finding, ...]:
-    """The findings about the checked objects, with their places. `beside`: others that are there as well; a checked one of the same name counts before it."""
-    own = {ref_of(item) for item in checked.loaded}
-    return tuple(checked.places.resolved(finding) for finding in _findings((*beside, *checked.loaded)) if finding.object is None or finding.object in own)
+    """The findings about the checked objects, with their places. `beside`: others that are there as well; a checked one of the same name counts before it.
+
+    Files that hold nothing of a kind are an excerpt: what is missing of that kind is elsewhere, likely, and no error.
+    """
+    objects = (*beside, *checked.loaded)
+    own, kinds = {ref_of(item) for item in checked.loaded}, {item.kind for item in objects}
+    found = (finding for finding in _findings(objects) if finding.object is None or finding.object in own)
+    return tuple(checked.places.resolved(_of_excerpt(finding) if _is_elsewhere(finding, kinds) else finding) for finding in found)
+
+
+def _is_elsewhere(finding: Finding, kinds: Set[str]) -> bool:
+    last = finding.field.rpartition(".")[2].partition("[")[0]
+    return finding.code == MISSING and last in NAMED_BY and kinds.isdisjoint(NAMED_BY[last])
+
+
+def _of_excerpt(finding: Finding) -> Finding:
+    return replace(finding, severity=Severity.WARNING, hint="not among these files; --name MESH looks in a mesh that runs")
 
 
 def _findings(objects: Iterable[Object]) -> tuple[Finding, ...]:
