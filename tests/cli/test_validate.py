@@ -17,6 +17,7 @@ spec:
   http:
   - route: [{destination: {host: %s, subset: %s}}]
 """
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: other, namespace: istio-system}\n"
 GATEWAY = """
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -43,7 +44,7 @@ def test_the_sample_is_clean() -> None:
     [
         (ROUTE % ("paymentt", "v1"), "spec.http[0].route[0].destination.host", "did you mean `payment`"),
         (ROUTE % ("payment", "v7"), "spec.http[0].route[0].destination.subset", "v7"),
-        (GATEWAY % "ingressgateway", "spec.servers[0].tls.credentialName", "istio-system/shop-tls"),
+        (SECRET + "---" + GATEWAY % "ingressgateway", "spec.servers[0].tls.credentialName", "istio-system/shop-tls"),
     ],
 )
 def test_what_is_missing_is_told_with_its_place(tmp_path: Path, text: str, field: str, hint: str) -> None:
