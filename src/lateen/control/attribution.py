@@ -56,7 +56,7 @@ class Attribution:
         """A proxy refuses a response."""
         view = connection.view
         snapshot = (self._pilot.catalog.snapshots(view) or {}).get(rejected.type_url) if view is not None else None
-        if view is None or snapshot is None:
+        if view is None or snapshot is None or view.is_proxyless:  # what gRPC refuses no Envoy can judge: only this client is marked
             return
         entries = [snapshot.entries[name] for name, version in rejected.resources if snapshot.version(name) == version]
         named = [entry for entry in entries if entry.name in rejected.message] or entries

@@ -77,3 +77,8 @@ class View:
     def is_router(self) -> bool:
         """A gateway."""
         return self.type is ProxyType.ROUTER
+
+    @property
+    def is_proxyless(self) -> bool:
+        """A gRPC client or server that is configured itself. Source: Istio, metadata GENERATOR."""
+        return ("GENERATOR", "grpc") in self.metadata

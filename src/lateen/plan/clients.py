@@ -10,7 +10,8 @@ from lateen.config import store
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import RuleKey, rule_key, rule_labels
 from lateen.mesh.endpoints import endpoints
-from lateen.mesh.model import Labels, selects
+from lateen.mesh.model import Labels, MtlsMode, selects
+from lateen.mesh.peer_authentication import mtls_mode
 from lateen.mesh.services import service
 from lateen.mesh.view import View
 from lateen.mesh.visibility import Scope, vantage_of
@@ -88,6 +89,13 @@ def is_all_meshed(db: Db, namespace: str, hostname: str, port_name: str, subset:
     """Whether a port (of a subset) has endpoints, and every one of them takes mesh TLS there."""
     chosen = [one for one in endpoints(db, namespace, hostname) if one.port_name == port_name and selects(subset, one.labels)]
     return bool(chosen) and all(takes_mesh_tls(db, one, ClientMode.AUTO) for one in chosen)
+
+
+@query
+def is_all_strict(db: Db, namespace: str, hostname: str, port_name: str, subset: Labels) -> bool:
+    """Whether a port (of a subset) has endpoints, and every one of them takes mesh TLS there and nothing else."""
+    chosen = [one for one in endpoints(db, namespace, hostname) if one.port_name == port_name and selects(subset, one.labels)]
+    return bool(chosen) and all(one.has_mesh_tls and mtls_mode(db, one.namespace, one.labels, one.port) is MtlsMode.STRICT for one in chosen)
 
 
 @query

@@ -7,7 +7,7 @@ TLS. Per stream: one reader, one writer, and at most one response per type waiti
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
@@ -21,7 +21,8 @@ from lateen.serve.catalog import Catalog, Published
 from lateen.serve.introduction import Introduction, Unwelcome, admit, introduced
 from lateen.serve.ledger import Change, Ledger, Report
 from lateen.serve.session import Action, Close, Rejected, Send, Session, Settled, Unwant, Want
-from lateen.wire.delta import DELTA_METHOD, DeltaRequest, MalformedMessage, decode_request
+from lateen.serve.variants import Delta, StateOfTheWorld, Variant
+from lateen.wire.delta import DELTA_METHOD, STATE_OF_THE_WORLD_METHOD, DeltaRequest, MalformedMessage
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests", 100_000),  # the default drops streams silently when thousands of proxies connect at once
@@ -71,14 +72,19 @@ class Context(Protocol):
         """The peer's address."""
 
 
+_Serve = Callable[[object, Context], Awaitable[None]]
+"""Serves one stream."""
+
+
 class Connection:
     """One proxy's stream. `number` names it in the ledger."""
 
-    def __init__(self, number: int, introduction: Introduction, node: bytes, session: Session, now: float) -> None:
+    def __init__(self, number: int, introduction: Introduction, node: bytes, session: Session, now: float, variant: Variant) -> None:
         self.number = number
         self.introduction = introduction
         self.node = node
         self.session = session
+        self.variant = variant
         self.connected_at = now
         self.view: View | None = None
         self.closing = ""
@@ -129,15 +135,18 @@ class Door:
     def handler(self, *, is_local: bool) -> grpc.GenericRpcHandler:
         """The discovery service. `is_local`: the peer is this machine's node, which vouches for its pods; else its certificate decides."""
 
-        async def stream(_: object, context: Context) -> None:
-            try:
-                peer = None if is_local else peer_identity(context)
-            except Unwelcome as error:
-                await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-                return
-            await self._stream(context, peer)
+        def stream(variant: Callable[[], Variant]) -> _Serve:
+            async def serve(_: object, context: Context) -> None:
+                try:
+                    peer = None if is_local else peer_identity(context)
+                except Unwelcome as error:
+                    await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+                    return
+                await self._stream(context, peer, variant())
 
-        return _DiscoveryHandler(stream)
+            return serve
+
+        return _DiscoveryHandler({DELTA_METHOD: stream(Delta), STATE_OF_THE_WORLD_METHOD: stream(StateOfTheWorld)})
 
     # Publications
 
@@ -184,7 +193,7 @@ class Door:
 
     # One stream
 
-    async def _stream(self, context: Context, peer: SpiffeId | None) -> None:
+    async def _stream(self, context: Context, peer: SpiffeId | None, variant: Variant) -> None:
         try:
             async with asyncio.timeout(FIRST_REQUEST_S):
                 raw = await context.read()
@@ -194,22 +203,22 @@ class Door:
         if not isinstance(raw, bytes):
             return
         try:
-            request = decode_request(raw)
-            connection = self._welcome(request, peer)
+            requests = variant.requests(raw)
+            connection = self._welcome(requests[0].node, peer, variant)
         except (Unwelcome, MalformedMessage) as error:
             self._log.warning("a stream is refused", peer=context.peer(), reason=str(error))
             await asyncio.sleep(REFUSAL_PAUSE_S)
             code = grpc.StatusCode.INVALID_ARGUMENT if isinstance(error, MalformedMessage) else grpc.StatusCode.PERMISSION_DENIED
             await context.abort(code, str(error))
             return
-        await self._serve(connection, request, context)
+        await self._serve(connection, requests, context)
 
-    def _welcome(self, request: DeltaRequest, peer: SpiffeId | None) -> Connection:
-        introduction = introduced(request.node)
+    def _welcome(self, node: bytes, peer: SpiffeId | None, variant: Variant) -> Connection:
+        introduction = introduced(node)
         if peer is not None:
             admit(introduction, peer)
         session = Session(self._unfinished.pop(introduction.node_id, ()))
-        connection = Connection(next(self._numbers), introduction, request.node, session, self._clock())
+        connection = Connection(next(self._numbers), introduction, node, session, self._clock(), variant)
         self.connections[connection.number] = connection
         self.catalog.join(introduction.proxy)
         if self.catalog.view(introduction.proxy) is not None:
@@ -218,16 +227,12 @@ class Door:
         self.listeners.connected(connection, True)
         return connection
 
-    async def _serve(self, connection: Connection, request: DeltaRequest, context: Context) -> None:
+    async def _serve(self, connection: Connection, requests: Iterable[DeltaRequest], context: Context) -> None:
         writer = asyncio.create_task(self._write(connection, context))
         try:
             while True:
-                if request.node and request.node != connection.node:
-                    self._check_same(connection, request.node)
-                if request.type_url == HEALTH_TYPE:
-                    self.listeners.health(connection, request.error)
-                else:
-                    self._perform(connection, connection.session.on_request(request, self._clock()))
+                for request in requests:
+                    self._take(connection, request)
                 read = asyncio.create_task(context.read())
                 try:
                     done, _ = await asyncio.wait({read, writer}, return_when=asyncio.FIRST_COMPLETED)
@@ -238,7 +243,7 @@ class Door:
                 raw = read.result()
                 if not isinstance(raw, bytes):
                     break
-                request = decode_request(raw)
+                requests = connection.variant.requests(raw)
         except (MalformedMessage, Unwelcome) as error:
             connection.closing = str(error)
         except grpc.aio.AioRpcError:
@@ -251,6 +256,14 @@ class Door:
             await asyncio.sleep(REFUSAL_PAUSE_S)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, connection.closing)
 
+    def _take(self, connection: Connection, request: DeltaRequest) -> None:
+        if request.node and request.node != connection.node:
+            self._check_same(connection, request.node)
+        if request.type_url == HEALTH_TYPE:
+            self.listeners.health(connection, request.error)
+        else:
+            self._perform(connection, connection.session.on_request(request, self._clock()))
+
     @staticmethod
     def _check_same(connection: Connection, node: bytes) -> None:
         if introduced(node) != connection.introduction:
@@ -262,24 +275,31 @@ class Door:
             await connection.has_news.wait()
             connection.has_news.clear()
             while connection.outbox:
-                await self._send(connection.outbox.popleft(), context)
+                await self._send(connection, connection.outbox.popleft(), context)
                 self.pushes += 1
 
-    async def _send(self, send: Send, context: Context) -> None:
+    async def _send(self, connection: Connection, send: Send, context: Context) -> None:
         """Writes a response. Large ones take turns, or a thousand proxies that connect at once would have a thousand whole configurations in memory; a
         client that takes its own slowly gives its turn away."""
         if send.size_bytes < LARGE_BYTES:
-            await context.write(send.encoded())
+            await self._written(connection, send, context)
             return
         self.large_bytes += send.size_bytes
         await self._turns.acquire()
         turn = _Turn(self._turns)
         late = asyncio.get_running_loop().call_later(TURN_S, turn.leave)
         try:
-            await context.write(send.encoded())
+            await self._written(connection, send, context)
         finally:
             late.cancel()
             turn.leave()
+
+    async def _written(self, connection: Connection, send: Send, context: Context) -> None:
+        answer = connection.variant.response(send)
+        if answer.raw is not None:
+            await context.write(answer.raw)
+        elif answer.acknowledgement is not None:
+            self._perform(connection, connection.session.on_request(answer.acknowledgement, self._clock()))
 
     def _farewell(self, connection: Connection) -> None:
         del self.connections[connection.number]
@@ -334,11 +354,11 @@ def peer_identity(context: Context) -> SpiffeId:
 
 
 class _DiscoveryHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC ships no types
-    """Routes the delta method to raw bytes in and out."""
+    """Routes the discovery methods to raw bytes in and out."""
 
-    def __init__(self, stream: Callable[[object, Context], Any]) -> None:  # Any: an awaitable
-        self._delta = grpc.stream_stream_rpc_method_handler(stream, None, None)
+    def __init__(self, streams: Mapping[str, _Serve]) -> None:
+        self._methods = {name: grpc.stream_stream_rpc_method_handler(stream, None, None) for name, stream in streams.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """None: not ours."""
-        return self._delta if handler_call_details.method == DELTA_METHOD else None
+        return self._methods.get(handler_call_details.method)

@@ -2,13 +2,15 @@
 
 from lateen.incremental import Db, query
 from lateen.mesh.view import View
-from lateen.xds import clusters, endpoints, extensions, listeners, routes
+from lateen.xds import clusters, endpoints, extensions, listeners, proxyless, routes
 from lateen.xds.resource import Resource, ResourceType
 
 
 @query
 def resource_names(db: Db, view: View, type_: ResourceType) -> frozenset[str]:
     """All names of a type that this view has: what a wildcard subscription gets (CDS, LDS), or what its clusters and listeners ask for."""
+    if view.is_proxyless:
+        return frozenset()  # it asks for what it dials, and gets that
     match type_:
         case ResourceType.CLUSTER:
             return clusters.cluster_names(db, view)
@@ -27,6 +29,8 @@ def resource_names(db: Db, view: View, type_: ResourceType) -> frozenset[str]:
 @query
 def resource(db: Db, view: View, type_: ResourceType, name: str) -> Resource | None:
     """One resource as this view gets it; None: it does not exist for it."""
+    if view.is_proxyless:
+        return proxyless.proxyless_resource(db, view, type_, name)
     match type_:
         case ResourceType.CLUSTER:
             return clusters.cluster_resource(db, view, name)
