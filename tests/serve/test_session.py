@@ -298,3 +298,21 @@ def test_nothing_is_sent_before_the_first_publication():
     (send,) = session.on_published(shelf.snapshots, 7, 0.0)
     assert isinstance(send, Send)
     assert decode_response(send.encoded()).nonce == "7"
+
+
+def test_a_name_asked_for_outlives_a_change_of_view_until_it_is_computed() -> None:
+    """The new view's first snapshot knows nothing of what this client asked for beyond what is listed: that takes nothing away, of no type."""
+    session = Session()
+    old = Shelf()
+    old.extra[LDS]["shop:80"] = "routes"
+    old.wanted[LDS].add("shop:80")
+    session.on_published(old.publish(), 2, 0.0)
+    (sent,) = [one for one in session.on_request(DeltaRequest(LDS, subscribe=("shop:80",)), 0.0) if isinstance(one, Send)]
+    session.on_request(DeltaRequest(LDS, nonce=sent.nonce), 0.0)
+    session.subscriptions[LDS].extras = frozenset({"shop:80"})  # as after a Want
+    new = Shelf()
+    assert [one for one in session.on_published(new.publish(), 3, 0.0) if isinstance(one, Send)] == []
+    assert not session.is_settled
+    new.wanted[LDS].add("shop:80")
+    (gone,) = [one for one in session.on_published(new.publish(), 4, 0.0) if isinstance(one, Send)]
+    assert gone.removed == ("shop:80",)

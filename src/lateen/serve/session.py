@@ -177,7 +177,12 @@ class Subscription:
             names = snapshot.changed
         else:
             names = self.base.entries
-        return [name for name in names if not (name in snapshot.entries and self.wants(snapshot, name)) and self.held(name) is not None]
+        lost = (name for name in names if not (name in snapshot.entries and self.wants(snapshot, name)) and self.held(name) is not None)
+        return [name for name in lost if not self.is_open(snapshot, name)]
+
+    def is_open(self, snapshot: Snapshot, name: str) -> bool:
+        """Whether a name that the client asked for is still to be computed: its view has changed, and the new one does not list it."""
+        return name in self.extras and name not in snapshot.entries and name not in snapshot.absent and name not in snapshot.listed
 
     def differs(self, snapshot: Snapshot) -> bool:
         """Whether something is to be sent; removals that wait for their grace don't count."""
@@ -189,6 +194,7 @@ class Subscription:
             return
         for name in self.gone(snapshot):
             self.leftover.setdefault(name, None)
+        self.owed.update(name for name in self.extras if self.is_open(snapshot, name))
         for name in [name for name in self.leftover if name in snapshot.entries and self.wants(snapshot, name)]:
             del self.leftover[name]
         if self.subscribed == snapshot.listed:
@@ -255,6 +261,8 @@ class Session:
             actions += self._unsubscribe(subscription, request.unsubscribe)
             if subscription.url == EDS:  # endpoints that cross this request on the wire are not taken
                 self._awaited.update((name, False) for name in request.unsubscribe if name in self._awaited)
+            elif subscription.url == CDS:  # a cluster that is given up warms no more
+                self._awaited = {name: is_sent for name, is_sent in self._awaited.items() if name not in request.unsubscribe}
         if len(subscription.subscribed) > MAX_NAMES or len(request.initial_versions) > MAX_NAMES:
             return (*actions, Close(f"more than {MAX_NAMES} names of one type"))
         if len(self.subscriptions) > MAX_TYPES:

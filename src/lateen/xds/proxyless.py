@@ -17,7 +17,6 @@ from lateen.plan.load_assignments import load_assignment
 from lateen.plan.outbound_clusters import Target, assignment_key, nearness
 from lateen.plan.proxyless import Destination, destination, destination_host, proxyless_cluster, server_mode
 from lateen.plan.route import Forward, VirtualHost
-from lateen.plan.server_tls import mesh_tls
 from lateen.wire.pb.envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2
 from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
@@ -28,8 +27,8 @@ from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from lateen.wire.pb.envoy.type.matcher.v3 import string_pb2
 from lateen.xds.any import duration, packed
+from lateen.xds.assignment_message import assignment_message
 from lateen.xds.clusters import target_of
-from lateen.xds.endpoints import assignment_message
 from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.route_bytes import FAULT, virtual_host_message
 from lateen.xds.transport import TLS_SOCKET
@@ -98,18 +97,17 @@ def _server(db: Db, view: View, name: str) -> Resource | None:
     chain = listener_components_pb2.FilterChain(name="inbound", filters=[handles])
     if mode is MtlsMode.STRICT:
         chain.name = "inbound-mtls"
-        chain.transport_socket.CopyFrom(_downstream_tls(db))
+        chain.transport_socket.CopyFrom(_downstream_tls())
     message = listener_pb2.Listener(name=name, filter_chains=[chain], traffic_direction=base_pb2.INBOUND)
     message.address.CopyFrom(address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port)))
     return Resource(ResourceType.LISTENER, name, message.SerializeToString(deterministic=True))
 
 
-def _downstream_tls(db: Db) -> base_pb2.TransportSocket:
+def _downstream_tls() -> base_pb2.TransportSocket:
+    """Any identity that the mesh's root vouches for gets in: gRPC checks no names of clients here. Source: gRPC A29."""
     context = tls_pb2.DownstreamTlsContext()
     context.require_client_certificate.value = True
     _apply_providers(context.common_tls_context)
-    names = [string_pb2.StringMatcher(prefix=one.value) for one in mesh_tls(db, True).client_names]
-    context.common_tls_context.combined_validation_context.default_validation_context.match_subject_alt_names.extend(names)
     return base_pb2.TransportSocket(name=TLS_SOCKET, typed_config=packed(context))
 
 
