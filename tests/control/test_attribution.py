@@ -32,6 +32,7 @@ from lateen.wire.binary import envoy_path
 from lateen.wire.delta import DeltaResponse
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
+from lateen.xds.check import problem
 from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.resources import resource
 
@@ -41,13 +42,15 @@ RULE, ROUTE = ObjectRef("DestinationRule", "shop", "web"), ObjectRef("VirtualSer
 
 @query
 def planted(db: Db, view: View, type_: ResourceType, name: str) -> Resource | None:
-    """What the mesh emits, but: a connect timeout of 4.242 s becomes one that Envoy refuses, and a weight of 42 a regex that it refuses."""
+    """What the mesh emits, but: a connect timeout of 4.242 s becomes one that Envoy refuses, and a weight of 42 a regex that it refuses; of 4.343 s, one
+    that is found out before it is sent."""
     found = resource(db, view, type_, name)
     if found is not None and type_ is ResourceType.CLUSTER:
         cluster = cluster_pb2.Cluster.FromString(found.body)
-        if cluster.connect_timeout.ToMilliseconds() == 4242:
+        milliseconds = cluster.connect_timeout.ToMilliseconds()
+        if milliseconds in (4242, 4343):
             cluster.connect_timeout.FromSeconds(-1)
-            return Resource(type_, name, cluster.SerializeToString(), found.origins)
+            return Resource(type_, name, cluster.SerializeToString(), found.origins, problem(cluster) if milliseconds == 4343 else "")
     if found is not None and type_ is ResourceType.ROUTE:
         table = route_pb2.RouteConfiguration.FromString(found.body)
         for host in table.virtual_hosts:
@@ -130,6 +133,19 @@ async def test_envoy_names_the_cluster(tmp_path):
         rig.write(rule(2000, "v1", "v2"))
         await rig.until(lambda: not rig.pilot.facts.quarantined, "let go")
         await rig.until(lambda: rig.pilot.overlay.in_force[RULE].spec.traffic_policy.connection_pool.tcp.connect_timeout == 2.0, "the new form")
+
+
+async def test_what_is_found_out_is_never_sent(tmp_path):
+    async with Rig(tmp_path) as rig:
+        rig.write(rule(4343, "v1", "v2"), route(v1=60, v2=40))
+        await rig.until(lambda: RULE in rig.pilot.facts.quarantined, "the rule is quarantined")
+        await rig.until(lambda: rig.connection().session.is_settled, "settled")
+        assert rig.pilot.catalog.withheld == ()
+        assert [one.weight for one in rig.pilot.overlay.in_force[ROUTE].spec.http[0].route] == [60, 40]
+        (finding,) = (finding for finding in rig.pilot.findings if finding.object == RULE)
+        assert finding.code == "LTN0602"
+        assert "connect_timeout" in finding.message
+        assert not any(event["event"] == "rejected" for event in rig.seen)
 
 
 async def test_several_changes_at_once_and_only_one_is_to_blame(tmp_path):

@@ -226,3 +226,34 @@ def test_who_turns_back_before_the_publication_stands_once():
     settle(catalog)
     assert catalog.views == ()
     assert catalog.db.size == 0
+
+
+def test_what_has_a_problem_keeps_what_was_there():
+    faults: Input[str, str] = Input("faults")
+
+    @query
+    def faulty(db: Db, view: View, type_: ResourceType, name: str) -> Resource | None:
+        found = toy_resource(db, view, type_, name)
+        problem = faults.at(db, name) or ""
+        return Resource(type_, name, found.body + problem.encode(), problem=problem) if found is not None else None
+
+    db = Db()
+    SERVICES.set(db, "a", "*")
+    catalog = Catalog(db, names, faulty, toy_view)
+    catalog.join(proxy("p"))
+    settle(catalog)
+    view = catalog.view(proxy("p"))
+    before = catalog.snapshots(view)[CLUSTER.value].version("a")
+    faults.set(db, "a", "no good")
+    published = settle(catalog)
+    assert {one.resource.problem for one in published.withheld} == {"no good"}
+    assert catalog.snapshots(view)[CLUSTER.value].version("a") == before
+    assert len(catalog.withheld) == len(published.withheld)
+    SERVICES.set(db, "b", "*")
+    faults.set(db, "b", "never good")
+    assert {one.resource.name for one in settle(catalog).withheld} == {"b"}, "each is told once"
+    assert "b" not in catalog.snapshots(view)[CLUSTER.value].entries
+    for name in ("a", "b"):
+        faults.remove(db, name)
+    assert settle(catalog).withheld == catalog.withheld == ()
+    assert set(catalog.snapshots(view)[CLUSTER.value].entries) == {"a", "b"}

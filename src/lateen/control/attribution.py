@@ -1,12 +1,13 @@
-"""Who is to blame when a proxy refuses a response: a scratch Envoy decides, and the object behind it is quarantined.
+"""Who is to blame when a resource is no good: the object behind it is quarantined.
 
-A refusal is an untrusted claim. Reproduced by the scratch Envoy, the objects that the resource comes from are tried one by one in their earlier
-form, the latest change first, until Envoy takes the result: that object's last good form stays in force, and a finding says why. Not reproduced:
-only that proxy is marked. Called by `control.daemon`; pilot tells of refusals.
+A resource that `xds.check` finds a problem in is withheld: no proxy sees it. One that a proxy refuses all the same is an untrusted claim, which a
+scratch Envoy reproduces, or else only that proxy is marked. Then the objects that the resource comes from are tried one by one in their earlier form, the
+latest change first, until the result is good: that object's last good form stays in force, and a finding says why. Called by `control.daemon`; pilot tells.
 """
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -17,11 +18,11 @@ from lateen.control.pilot import Pilot
 from lateen.incremental import Db
 from lateen.insight.scratch import Scratch, ScratchFailed, Suspect
 from lateen.mesh.view import View
-from lateen.serve.catalog import TYPE_OF
+from lateen.serve.catalog import TYPE_OF, Withheld
 from lateen.serve.door import Connection
 from lateen.serve.session import Rejected
 from lateen.wire.delta import decode_response
-from lateen.xds.resource import ResourceType
+from lateen.xds.resource import Resource, ResourceType
 
 LONGEST_QUEUE = 64
 """Refusals that wait to be looked into; more are dropped: the same resource comes again from other proxies."""
@@ -29,6 +30,9 @@ REMEMBERED = 1024
 """Verdicts kept, so that a thousand proxies that refuse one resource cost one question."""
 MOST_SUSPECTS = 2000
 """Resources of one response that are looked into."""
+
+Wanted = tuple[View, ResourceType, str]
+"""Whose resource, of which type and name."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,11 @@ class Attribution:
 
     def __init__(self, pilot: Pilot, scratch: Scratch) -> None:
         self._pilot, self._scratch = pilot, scratch
-        self._queue: asyncio.Queue[Case] = asyncio.Queue(LONGEST_QUEUE)
+        self._queue: asyncio.Queue[Case | Withheld] = asyncio.Queue(LONGEST_QUEUE)
         self._verdicts: OrderedDict[tuple[str, str, str], str | None] = OrderedDict()
         self._log = structlog.get_logger("control.attribution")
         pilot.on_rejected.append(self.claim)
+        pilot.on_withheld.append(self.withheld)
 
     def claim(self, connection: Connection, rejected: Rejected) -> None:
         """A proxy refuses a response."""
@@ -64,14 +69,32 @@ class Attribution:
         if suspects and not self._queue.full():
             self._queue.put_nowait(Case(connection.introduction.proxy.id, view, rejected.message, suspects, tuple(entry.version for entry in named)))
 
+    def withheld(self, one: Withheld) -> None:
+        """A resource was not sent."""
+        if not self._queue.full():
+            self._queue.put_nowait(one)
+
     async def run(self) -> None:
         """For ever."""
         while True:
             case = await self._queue.get()
             try:
-                await self._look_into(case)
+                if isinstance(case, Withheld):
+                    await self._look_into_withheld(case)
+                else:
+                    await self._look_into(case)
             except (ScratchFailed, OSError) as error:
-                self._log.error("a refusal could not be looked into", proxy=case.proxy, error=str(error))
+                self._log.error("a refusal could not be looked into", error=str(error))
+
+    async def _look_into_withheld(self, case: Withheld) -> None:
+        one = case.resource
+        if case not in self._pilot.catalog.withheld:  # an object was quarantined or mended meanwhile
+            return
+
+        async def is_good(found: Resource) -> bool:
+            return not found.problem
+
+        await self._blame(one.origins, (case.view, one.type, one.name), one.problem, is_good)
 
     async def _look_into(self, case: Case) -> None:
         known = {suspect: (suspect.type_url, suspect.name, version) for suspect, version in zip(case.suspects, case.versions, strict=False)}
@@ -86,31 +109,35 @@ class Attribution:
                 self._log.warning("a refusal was not reproduced: only this proxy is marked", proxy=case.proxy, message=case.message)
             return
         for suspect, reason in culprits.items():
-            await self._blame(case, suspect, reason)
+            snapshot = (self._pilot.catalog.snapshots(case.view) or {}).get(suspect.type_url)
+            entry = snapshot.entries.get(suspect.name) if snapshot is not None else None
+            origins = entry.origins if entry is not None else frozenset()
+            await self._blame(origins, (case.view, TYPE_OF[suspect.type_url], suspect.name), reason, self._is_taken)
 
-    async def _blame(self, case: Case, suspect: Suspect, reason: str) -> None:
-        pilot = self._pilot
-        type_ = TYPE_OF[suspect.type_url]
-        snapshot = (pilot.catalog.snapshots(case.view) or {}).get(suspect.type_url)
-        entry = snapshot.entries.get(suspect.name) if snapshot is not None else None
-        candidates = pilot.candidates(entry.origins if entry is not None else ())
+    async def _is_taken(self, found: Resource) -> bool:
+        return await self._scratch.refusal([Suspect(found.type.value, found.name, found.body)]) is None
+
+    async def _blame(self, origins: frozenset[ObjectRef], args: Wanted, reason: str, is_good: Callable[[Resource], Awaitable[bool]]) -> None:
+        pilot, name = self._pilot, args[2]
+        candidates = pilot.candidates(origins)
         db = pilot.db.from_scratch()
         for ref in candidates:
-            body = await asyncio.to_thread(_without, db, pilot, ref, (case.view, type_, suspect.name))
-            if body is None or await self._scratch.refusal([Suspect(suspect.type_url, suspect.name, body)]) is None:
-                self._log.error("an object is quarantined", object=str(ref), resource=suspect.name, reason=reason)
-                pilot.quarantine(ref, f"{suspect.name}: {reason}")
+            found = await asyncio.to_thread(_without, db, pilot, ref, args)
+            if found is None or await is_good(found):
+                self._log.error("an object is quarantined", object=str(ref), resource=name, reason=reason)
+                pilot.quarantine(ref, f"{name}: {reason}")
                 return
         looked_at = [str(ref) for ref in candidates]
-        self._log.error("Envoy refuses a resource, and no object alone is to blame", resource=suspect.name, reason=reason, looked_at=looked_at)
+        self._log.error("Envoy refuses a resource, and no object alone is to blame", resource=name, reason=reason, looked_at=looked_at)
 
 
-def _without(db: Db, pilot: Pilot, ref: ObjectRef, args: tuple[View, ResourceType, str]) -> bytes | None:
-    """The resource's bytes if the object still had its earlier form; None: it would not be there."""
+def _without(db: Db, pilot: Pilot, ref: ObjectRef, args: Wanted) -> Resource | None:
+    """The resource if the object still had its earlier form; None: it would not be there."""
     now, before = store.OBJECTS.at(db, ref), pilot.before(ref)
     try:
         store.OBJECTS.remove(db, ref) if before is None else store.OBJECTS.set(db, ref, before)
         node = db.read(pilot.catalog.resource_query, args)
-        return node.value.body if node.value is not None else None
+        found: Resource | None = node.value
+        return found
     finally:
         store.OBJECTS.remove(db, ref) if now is None else store.OBJECTS.set(db, ref, now)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from lateen.base.findings import Finding
+from lateen.base.findings import Finding, Severity
 from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config import store
 from lateen.config.decode import ref_of
@@ -27,7 +27,7 @@ from lateen.control.events import Events
 from lateen.identity.ca import DEFAULT_TTL_S
 from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
-from lateen.serve.catalog import Catalog, Resources
+from lateen.serve.catalog import Catalog, Resources, Withheld
 from lateen.serve.door import Connection, Door, Listeners
 from lateen.serve.ledger import Change, Ledger, Report
 from lateen.serve.session import Rejected
@@ -42,6 +42,7 @@ GAP_S = 0.01
 """Changes that come so soon after a publication are taken together."""
 SLICE_S = 0.005
 """Computing gives the loop back after so long."""
+WITHHELD = "LTN0603"
 MOST_CANDIDATES = 50
 """Objects tried for one resource that Envoy refuses."""
 
@@ -68,6 +69,8 @@ class Pilot:
         """Where facts outlive the process; None: nowhere."""
         self._kept: tuple[Record, ...] = ()
         self.on_rejected: list[Callable[[Connection, Rejected], None]] = []
+        self.on_withheld: list[Callable[[Withheld], None]] = []
+        """Told of each resource that is not sent, for what Envoy would refuse in it."""
         self.on_connected: list[Callable[[Connection, bool], None]] = []
         self.on_health: list[Callable[[Connection, str | None], None]] = []
         """Told what a workload's agent reports; None: it is well."""
@@ -82,7 +85,16 @@ class Pilot:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the objects in force have wrong together, as published."""
-        return (*self.facts.findings, *self._config_findings, *(mesh_findings.published(self.db) or ()))
+        return (*self.facts.findings, *self._withheld_findings(), *self._config_findings, *(mesh_findings.published(self.db) or ()))
+
+    def _withheld_findings(self) -> tuple[Finding, ...]:
+        """What is not sent, once for all views, at the latest change of what it comes from."""
+        found: dict[tuple[str, str, str], Finding] = {}
+        for one in (item.resource for item in self.catalog.withheld):
+            origins = self.candidates(one.origins) or tuple(sorted(one.origins)) or (None,)
+            message = f"{one.type.name.lower()} {one.name} is not sent, what proxies had before stays: Envoy would refuse {one.problem}"
+            found.setdefault((one.type.name, one.name, one.problem), Finding(WITHHELD, Severity.ERROR, message, origins[0], hint="change what it names"))
+        return tuple(found.values())
 
     def submit(self, layer: str, upserts: Iterable[Object], removed: Iterable[ObjectRef] = (), *, is_full: bool = False) -> None:
         """Objects of a layer have changed. `is_full`: `upserts` are all there are."""
@@ -134,6 +146,10 @@ class Pilot:
         published = self.catalog.publish()
         for (source, args), error in published.failed:
             self._log.error("a query failed; its last good result stays", query=source.name, args=[str(arg)[:200] for arg in args], error=repr(error))
+        for withheld in published.withheld:
+            self._log.error("a resource is not sent", resource=withheld.resource.name, problem=withheld.resource.problem)
+            for told in self.on_withheld:
+                told(withheld)
         await self.door.published(published, changes if self.is_loaded else ())
         if not self.is_loaded:
             self.is_loaded = True

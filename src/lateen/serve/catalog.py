@@ -29,14 +29,23 @@ def proxy_view(db: Db, proxy: Proxy) -> View:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """A resource that Envoy would refuse: what its view had before stays."""
+
+    view: View
+    resource: Resource
+
+
+@dataclass(frozen=True)
 class Published:
     """One revision, as the door needs it. `views`: those with a new snapshot. `moved`: proxies whose view is another one. `failed`: held
-    queries that raised, whose last good result stays."""
+    queries that raised, whose last good result stays. `withheld`: resources with a problem that are new."""
 
     revision: int
     views: frozenset[View]
     moved: frozenset[Proxy]
     failed: tuple[tuple[Root, Exception], ...]
+    withheld: tuple[Withheld, ...] = ()
 
 
 @dataclass
@@ -51,6 +60,8 @@ class _Shelf:
     stirred: dict[ResourceType, set[str]] = field(default_factory=dict)
     """Names that came, went or changed since the last publication."""
     snapshots: Mapping[str, Snapshot] | None = None
+    withheld: dict[tuple[ResourceType, str], Resource] = field(default_factory=dict)
+    """What has a problem in the revision that is published."""
 
 
 class Catalog:
@@ -106,6 +117,11 @@ class Catalog:
         """All views in use."""
         return tuple(self._shelves)
 
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """All that is published and not sent, for what Envoy would refuse in it."""
+        return tuple(Withheld(shelf.view, one) for shelf in self._shelves.values() for one in shelf.withheld.values())
+
     def want(self, view: View, url: str, names: Iterable[str]) -> None:
         """A session asked for names that its view does not list."""
         shelf, type_ = self._shelves.get(view), TYPE_OF.get(url)
@@ -151,14 +167,13 @@ class Catalog:
                 if shelf is not None:
                     self._stir(shelf, type_, (name,))
         views = frozenset(view for view, shelf in self._shelves.items() if shelf.stirred or shelf.snapshots is None)
-        for view in views:
-            self._snapshot(self._shelves[view])
+        withheld = [Withheld(view, one) for view in views for one in self._snapshot(self._shelves[view])]
         moved = frozenset(proxy for proxy, view in self._next_view_of.items() if self._view_of.get(proxy) is not view)
         for proxy in moved:
             old, self._view_of[proxy] = self._view_of.get(proxy), self._next_view_of[proxy]
             if old is not None:
                 self._detach(old)
-        return Published(publication.revision, views, moved, publication.failed)
+        return Published(publication.revision, views, moved, publication.failed, tuple(withheld))
 
     def _expand(self) -> bool:
         """Holds what the refreshed results make needed. True: something new is to be computed."""
@@ -225,7 +240,9 @@ class Catalog:
     def _stir(shelf: _Shelf, type_: ResourceType, names: Iterable[str]) -> None:
         shelf.stirred.setdefault(type_, set()).update(names)
 
-    def _snapshot(self, shelf: _Shelf) -> None:
+    def _snapshot(self, shelf: _Shelf) -> list[Resource]:
+        """Makes a shelf's new snapshots; the resources with a problem that are new."""
+        withheld = []
         snapshots = dict(shelf.snapshots or {})
         for type_ in ResourceType:
             old = snapshots.get(type_.value)
@@ -236,8 +253,12 @@ class Catalog:
             listed, extras = shelf.listed[type_], shelf.extras[type_]
             for name in names or ():
                 found = self._resources.published(self.db, shelf.view, type_, name) if name in listed or name in extras else None
+                known = shelf.withheld.pop((type_, name), None)
                 if found is None:
                     entries.pop(name, None)
+                elif found.problem:
+                    shelf.withheld[type_, name] = found
+                    withheld += [found] if found != known else []
                 else:
                     entries[name] = self._entries.entry(found)
             absent = frozenset(name for name in extras if name not in entries)
@@ -245,3 +266,4 @@ class Catalog:
             snapshots[type_.value] = Snapshot(entries, listed, absent, changed, old.serial if old else 0)
         shelf.stirred = {}
         shelf.snapshots = snapshots
+        return withheld

@@ -20,6 +20,7 @@ from lateen.plan.clients import Caller, Client, Seat, caller_of, client_of, seat
 from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
 from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, nearness, outbound_cluster
+from lateen.xds.check import problem
 from lateen.xds.cluster_message import cluster_message
 from lateen.xds.resource import Common, Resource, ResourceType
 
@@ -222,4 +223,5 @@ def _fixed(db: Db, client: Client, can_forward: bool, name: str) -> Resource | N
 
 
 def _resource(cluster: Cluster) -> Resource:
-    return Resource(ResourceType.CLUSTER, cluster.name, cluster_message(cluster).SerializeToString(deterministic=True), cluster.origins)
+    message = cluster_message(cluster)
+    return Resource(ResourceType.CLUSTER, cluster.name, message.SerializeToString(deterministic=True), cluster.origins, problem(message))

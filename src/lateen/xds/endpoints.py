@@ -12,6 +12,7 @@ from lateen.plan.load_assignments import AssignmentKey
 from lateen.plan.load_assignments import load_assignment as planned
 from lateen.plan.outbound_clusters import assignment_key, nearness
 from lateen.xds.assignment_message import assignment_message
+from lateen.xds.check import nameless, problem
 from lateen.xds.clusters import common_target, eds_target, is_eds
 from lateen.xds.resource import Common, Resource, ResourceType
 
@@ -43,8 +44,9 @@ def _common(db: Db, seat: Seat, name: str) -> Common | None:
 
 @query
 def _resource(db: Db, key: AssignmentKey) -> Resource:
-    body = assignment_message(planned(db, key)).SerializeToString(deterministic=True)
-    return Resource(ResourceType.ENDPOINT, key.cluster, body, _origins(db, key.namespace, key.hostname))
+    message = assignment_message(planned(db, key))
+    why = problem(message) or nameless(message)
+    return Resource(ResourceType.ENDPOINT, key.cluster, message.SerializeToString(deterministic=True), _origins(db, key.namespace, key.hostname), why)
 
 
 def _origins(db: Db, namespace: str, hostname: str) -> frozenset[ObjectRef]:

@@ -11,6 +11,7 @@ from lateen.mesh.view import View
 from lateen.plan.listeners import listener, listener_names
 from lateen.wire.pb.envoy.config.core.v3 import base_pb2
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from lateen.xds.check import problem
 from lateen.xds.resource import Resource, ResourceType
 
 KUBERNETES, FILE_CERTIFICATE, FILE_ROOT = "kubernetes://", "file-cert:", "file-root:"
@@ -86,4 +87,4 @@ def _from_kubernetes(db: Db, namespace: str, name: str, message: secret_pb2.Secr
 
 def _resource(message: secret_pb2.Secret, source: Certificate | Root | None = None) -> Resource:
     origins = frozenset((source.origin,) if source else ())
-    return Resource(ResourceType.SECRET, message.name, message.SerializeToString(deterministic=True), origins)
+    return Resource(ResourceType.SECRET, message.name, message.SerializeToString(deterministic=True), origins, problem(message))

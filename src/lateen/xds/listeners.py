@@ -17,6 +17,7 @@ from lateen.wire.pb.envoy.extensions.filters.listener.original_dst.v3 import ori
 from lateen.wire.pb.envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from lateen.wire.pb.envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from lateen.xds.any import duration, packed
+from lateen.xds.check import problem
 from lateen.xds.filters.access_log import refused_connection_loggers
 from lateen.xds.filters.hcm import hcm_filter
 from lateen.xds.filters.tcp_proxy import tcp_filters
@@ -50,7 +51,7 @@ def _emitted(db: Db, plan: Listener, settings: tuple[tuple[Role, HttpSettings], 
     """A planned listener as a resource. `buffer_bytes` None: Envoy's own limit of a connection's buffers."""
     message = _message(plan, dict(settings), access_logs(db))
     _apply_limits(db, plan, message, buffer_bytes)
-    return Resource(ResourceType.LISTENER, plan.name, message.SerializeToString(deterministic=True), _origins(plan))
+    return Resource(ResourceType.LISTENER, plan.name, message.SerializeToString(deterministic=True), _origins(plan), problem(message))
 
 
 def _origins(plan: Listener) -> frozenset[ObjectRef]:

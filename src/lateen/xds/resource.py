@@ -20,12 +20,16 @@ class ResourceType(Enum):
 
 @dataclass(frozen=True)
 class Resource:
-    """One emitted resource. `body`: the serialized message. `version`: hash of `body`. `origins`: the objects that decided it, for the ledger."""
+    """One emitted resource. `body`: the serialized message. `version`: hash of `body`. `origins`: the objects that decided it, for the ledger.
+
+    `problem`: what Envoy would refuse in it (`xds.check`); then it is not to be sent. Empty: nothing.
+    """
 
     type: ResourceType
     name: str
     body: bytes = field(repr=False)
     origins: frozenset[ObjectRef] = frozenset()
+    problem: str = ""
     version: str = field(init=False, default="")
 
     def __post_init__(self) -> None:

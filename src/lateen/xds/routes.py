@@ -23,10 +23,10 @@ from lateen.plan.outbound import outbound_entries
 from lateen.plan.route import HashKey, VirtualHost
 from lateen.plan.virtual_hosts import HTTP_PROXY, Entry, audience, catch_all, default_host, layout, owned_host
 from lateen.wire.pb.envoy.config.route.v3 import route_pb2
+from lateen.xds.check import MAX_DIRECT_RESPONSE_BYTES, problem, shared_domain
 from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.route_bytes import virtual_host_message
 
-MAX_DIRECT_RESPONSE_BYTES = 1024 * 1024
 PART = 32
 """Virtual hosts that are joined together first, on average: about the root of a large table's size."""
 _VIRTUAL_HOSTS_TAG = b"\x12"
@@ -35,10 +35,12 @@ _VIRTUAL_HOSTS_TAG = b"\x12"
 
 @dataclass(frozen=True)
 class Piece:
-    """One virtual host as a field of a route configuration."""
+    """One virtual host as a field of a route configuration. `problem`: what Envoy would refuse in it."""
 
     body: bytes
     origins: frozenset[ObjectRef] = frozenset()
+    domains: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def _length(size: int) -> bytes:
@@ -52,8 +54,10 @@ def _length(size: int) -> bytes:
 
 
 def _piece(host: VirtualHost) -> Piece:
-    body = virtual_host_message(host).SerializeToString(deterministic=True)
-    return Piece(_VIRTUAL_HOSTS_TAG + _length(len(body)) + body, host.origins)
+    message = virtual_host_message(host)
+    body = message.SerializeToString(deterministic=True)
+    why = problem(message)
+    return Piece(_VIRTUAL_HOSTS_TAG + _length(len(body)) + body, host.origins, host.domains, f"{message.name}: {why}" if why else "")
 
 
 @query
@@ -118,7 +122,8 @@ def _joined(name: str, ignores_port: bool, pieces: Iterable[Piece]) -> Resource:
     message.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE_BYTES
     pieces = tuple(pieces)
     body = b"".join((message.SerializeToString(deterministic=True), *(piece.body for piece in pieces)))
-    return Resource(ResourceType.ROUTE, name, body, frozenset().union(*(piece.origins for piece in pieces)))
+    why = next((piece.problem for piece in pieces if piece.problem), "") or shared_domain(piece.domains for piece in pieces)
+    return Resource(ResourceType.ROUTE, name, body, frozenset().union(*(piece.origins for piece in pieces)), why)
 
 
 @query

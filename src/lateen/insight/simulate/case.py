@@ -91,7 +91,7 @@ def emitted_for(db: Db, view: View) -> Iterator[Serialized]:
     for type_ in ResourceType:
         for name in sorted(resource_names(db, view, type_)):
             found = resource(db, view, type_, name)
-            if found is not None:
+            if found is not None and not found.problem:  # what has one is never sent
                 yield Serialized(type_.value, name, found.body)
 
 
