@@ -103,6 +103,17 @@ def test_a_client_that_takes_no_endpoints_does_not_wait_for_ever():
     assert news(client) == [("LDS", "l")]
 
 
+def test_a_client_that_acknowledges_late_has_all_the_time_to_take_the_endpoints():
+    client = started()
+    client.shelf.put(CDS, "c", "eds 1")
+    client.shelf.put(EDS, "c", "10.0.0.1")
+    client.shelf.put(RDS, "r", "c")
+    publish(client)
+    client.now += ENDPOINTS_WAIT_S
+    client.run()  # asserts that no route refers to a cluster without endpoints
+    assert client.held[RDS]["r"][1] == "c"
+
+
 def test_removals_come_after_routes_were_acknowledged_and_the_grace():
     client = started()
     news(client)
@@ -138,6 +149,38 @@ def test_what_comes_back_within_the_grace_is_not_removed():
     client.wait(REMOVAL_GRACE_S * 2)
     assert news(client) == []
     assert set(client.held[CDS]) == {"a", "b"}
+
+
+def test_a_cluster_that_went_and_came_while_it_warmed_gets_its_endpoints_on_the_next_stream():
+    client = started()
+    client.shelf.put(CDS, "b", "eds 2")
+    publish(client)
+    client.shelf.drop(CDS, "b")
+    client.shelf.drop(EDS, "b")
+    publish(client)
+    client.answer()
+    assert client.warming == {"b"}
+    client.shelf.put(CDS, "b", "eds 2")
+    client.shelf.put(EDS, "b", "10.0.0.1")
+    client.shelf.publish()
+    client.connect(wait=True)
+    client.publish()
+    client.run()
+    assert not client.warming
+
+
+def test_a_cluster_that_was_removed_is_warmed_by_nobody():
+    client = started()
+    client.shelf.put(CDS, "b", "eds 2")
+    publish(client)
+    client.shelf.drop(CDS, "b")
+    client.shelf.drop(EDS, "b")
+    publish(client)
+    client.run()
+    client.wait(REMOVAL_GRACE_S)
+    client.wait(REMOVAL_GRACE_S)
+    assert "b" not in client.held[CDS]
+    assert client.session.unfinished == set()
 
 
 def test_a_listener_is_removed_at_once():

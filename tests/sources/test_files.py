@@ -17,10 +17,10 @@ def test_a_file_is_taken_when_it_has_rested():
     assert resting.seen({"f": (1, 1, 1)}, 0.0) == ([], [])
     assert resting.seen({"f": (2, 2, 1)}, 0.9) == ([], [])
     assert resting.seen({"f": (2, 2, 1)}, 1.5) == ([], [])
-    assert resting.is_waiting
+    assert resting.due == 1.9
     assert resting.seen({"f": (2, 2, 1)}, 2.0) == (["f"], [])
     assert resting.seen({"f": (2, 2, 1)}, 9.0) == ([], [])
-    assert not resting.is_waiting
+    assert resting.due is None
 
 
 def test_a_file_that_never_rests_is_taken_all_the_same():

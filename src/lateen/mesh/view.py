@@ -5,6 +5,7 @@ Called by `serve` (for a connection) and `insight` (for a simulated proxy); ever
 
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from typing import Any
 
 from lateen.mesh.model import Labels, Locality
 
@@ -14,6 +15,14 @@ class ProxyType(Enum):
 
     SIDECAR = "sidecar"
     ROUTER = "router"
+
+
+def _hash_once(value: Any) -> int:  # Any: a frozen dataclass with a dictionary
+    """The hash of all fields, computed once."""
+    found: int | None = value.__dict__.get("_hash")
+    if found is None:
+        found = value.__dict__["_hash"] = hash(tuple(getattr(value, one.name) for one in fields(value)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,10 @@ class Proxy:
     node_name: str = ""
     metadata: Labels = ()
     """Further string metadata that queries may need (INTERCEPTION_MODE, HTTP10, …)."""
+
+    def __hash__(self) -> int:
+        """A connected proxy is looked up at every publication."""
+        return _hash_once(self)
 
 
 @dataclass(frozen=True)
@@ -67,11 +80,8 @@ class View:
     metadata: Labels = ()
 
     def __hash__(self) -> int:
-        """Computed once: every query takes a view, so it is looked up far more often than made."""
-        found: int | None = self.__dict__.get("_hash")
-        if found is None:
-            found = self.__dict__["_hash"] = hash(tuple(getattr(self, one.name) for one in fields(self)))
-        return found
+        """Every query takes a view: it is looked up far more often than made."""
+        return _hash_once(self)
 
     @property
     def is_router(self) -> bool:

@@ -76,6 +76,8 @@ class Catalog:
         self._view_of: dict[Proxy, View] = {}
         """As published. A proxy that has just joined is not in it."""
         self._next_view_of: dict[Proxy, View] = {}
+        self._placed: set[Proxy] = set()
+        """Proxies whose view was computed since the last publication."""
 
     # Who looks
 
@@ -92,6 +94,7 @@ class Catalog:
             return
         del self._proxies[proxy]
         self.db.release(self._view, proxy)
+        self._placed.discard(proxy)
         old, view = self._view_of.pop(proxy, None), self._next_view_of.pop(proxy, None)
         if old is not None and old is not view:  # on its way to another view, which is not published yet: it stands in both
             self._detach(old)
@@ -168,7 +171,8 @@ class Catalog:
                     self._stir(shelf, type_, (name,))
         views = frozenset(view for view, shelf in self._shelves.items() if shelf.stirred or shelf.snapshots is None)
         withheld = [Withheld(view, one) for view in views for one in self._snapshot(self._shelves[view])]
-        moved = frozenset(proxy for proxy, view in self._next_view_of.items() if self._view_of.get(proxy) is not view)
+        moved = frozenset(proxy for proxy in self._placed if self._view_of.get(proxy) is not self._next_view_of.get(proxy))
+        self._placed.clear()
         for proxy in moved:
             old, self._view_of[proxy] = self._view_of.get(proxy), self._next_view_of[proxy]
             if old is not None:
@@ -191,6 +195,7 @@ class Catalog:
         node = self.db.read(self._view, (proxy,))
         if node.error is not None:
             return False
+        self._placed.add(proxy)
         view: View = node.value
         shelf = self._shelves.get(view)
         is_new = shelf is None

@@ -228,33 +228,34 @@ class Door:
         return connection
 
     async def _serve(self, connection: Connection, requests: Iterable[DeltaRequest], context: Context) -> None:
+        reader = asyncio.create_task(self._read(connection, requests, context))
         writer = asyncio.create_task(self._write(connection, context))
         try:
-            while True:
-                for request in requests:
-                    self._take(connection, request)
-                read = asyncio.create_task(context.read())
-                try:
-                    done, _ = await asyncio.wait({read, writer}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    read.cancel()
-                if writer in done:
-                    break
-                raw = read.result()
-                if not isinstance(raw, bytes):
-                    break
-                requests = connection.variant.requests(raw)
+            done, _ = await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if reader in done:
+                reader.result()
         except (MalformedMessage, Unwelcome) as error:
             connection.closing = str(error)
         except grpc.aio.AioRpcError:
             pass
         finally:
+            reader.cancel()
             writer.cancel()
             self._farewell(connection)
         if connection.closing:
             self._log.warning("a stream is ended", node=connection.introduction.node_id, reason=connection.closing)
             await asyncio.sleep(REFUSAL_PAUSE_S)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, connection.closing)
+
+    async def _read(self, connection: Connection, requests: Iterable[DeltaRequest], context: Context) -> None:
+        """Until the client ends the stream. Raises MalformedMessage, Unwelcome."""
+        while True:
+            for request in requests:
+                self._take(connection, request)
+            raw = await context.read()
+            if not isinstance(raw, bytes):
+                return
+            requests = connection.variant.requests(raw)
 
     def _take(self, connection: Connection, request: DeltaRequest) -> None:
         if request.node and request.node != connection.node:

@@ -19,7 +19,8 @@ from lateen.xds.resource import ResourceType
 REMOVAL_GRACE_S = 15.0
 """How long a resource stays after nothing refers to it: requests under way still hold its routes."""
 ENDPOINTS_WAIT_S = 2.0
-"""How long routes wait for a client to take the endpoints of new clusters: Envoy asks within milliseconds; after this it is a client that won't."""
+"""How long routes wait, once new clusters are acknowledged, for the client to take their endpoints: Envoy asks within milliseconds; after this it is a
+client that won't."""
 MAX_NAMES = 100_000
 """Names one client may subscribe to per type: no honest mesh is near it, and each costs memory."""
 MAX_TYPES = 32
@@ -153,8 +154,14 @@ class Subscription:
             return self.reported.get(name)
         return self.base.version(name) if self.wants(self.base, name) else None
 
+    def is_even(self, snapshot: Snapshot) -> bool:
+        """Nothing is to be said: all of it was sent, nothing is owed. Most types on most occasions."""
+        return self.base is snapshot and not self.owed and not self.must_answer and not (self.leftover and self.url == LDS)
+
     def due(self, snapshot: Snapshot) -> set[str]:
         """Names to send: published and wanted, and not equal to what the client has, or owed."""
+        if self.base is snapshot and not self.owed:
+            return set()
         due = {name for name in self.owed if name in snapshot.entries and self.wants(snapshot, name)}
         if self.base is snapshot:
             return due
@@ -197,7 +204,7 @@ class Subscription:
         self.owed.update(name for name in self.extras if self.is_open(snapshot, name))
         for name in [name for name in self.leftover if name in snapshot.entries and self.wants(snapshot, name)]:
             del self.leftover[name]
-        if self.subscribed == snapshot.listed:
+        if self.subscribed is not snapshot.listed and self.subscribed == snapshot.listed:
             self.subscribed = snapshot.listed  # one set for all sessions of the view: a set of 1000 names is 32 kB
         self.base, self.reported = snapshot, {}
 
@@ -208,6 +215,8 @@ class Session:
     def __init__(self, unfinished: Iterable[str] = ()) -> None:
         """`unfinished`: of the same client's last stream, so that a cluster which was warming when it broke gets its endpoints on this one."""
         self.subscriptions: dict[str, Subscription] = {}
+        self._first: tuple[str, ...] = ()
+        """Types that are offered before those that route, in order."""
         self.revision = 0
         self.wake_at: float | None = None
         """When `on_tick` has something to do; None: not by time alone."""
@@ -216,7 +225,7 @@ class Session:
         """Clusters that were sent and whose endpoints the client has not acknowledged since; whether those have been sent since."""
         self._awaited_until: float | None = None
         self._given_up: set[str] = set()
-        """Clusters that were awaited for too long; the client may warm them still."""
+        """Clusters that were awaited for too long, or that are published no more; the client may warm them still."""
         self._is_settled = True
         self.is_concerned = False
         """The last `on_published` brought something that this client gets."""
@@ -248,6 +257,8 @@ class Session:
         is_first = subscription is None
         if subscription is None:
             subscription = self.subscriptions[request.type_url] = Subscription(request.type_url)
+            plain = (url for url in self.subscriptions if url not in ROUTING and url not in (CDS, EDS))
+            self._first = (*(url for url in (CDS, EDS) if url in self.subscriptions), *plain)
             subscription.reported = request.initial_versions
             subscription.must_answer = True
             subscription.is_wildcard = request.type_url in WILDCARD_TYPES and not request.subscribe
@@ -284,6 +295,9 @@ class Session:
                     del self._awaited[name]
             if not self._awaited:
                 self._awaited = {}  # an emptied dict keeps the room it once took
+        if subscription.url == CDS:
+            self._awaited_until = None  # it is only now that the client can ask for their endpoints
+            self._given_up = {name for name in self._given_up if name in subscription.leftover or subscription.held(name) is not None}
         if request.error is None:
             if subscription.rejected:
                 for name in names:
@@ -329,7 +343,7 @@ class Session:
         if self._snapshots is None:
             return ()
         actions: list[Action] = []
-        for url in (CDS, EDS, *(url for url in self.subscriptions if url not in ROUTING and url not in (CDS, EDS))):
+        for url in self._first:
             self._offer(url, now, actions)
         is_open = self._clusters_are_warm(now)
         if is_open:
@@ -361,6 +375,7 @@ class Session:
         if not self._awaited:
             return True
         listed = self._snapshot(EDS).entries
+        self._given_up.update(name for name in self._awaited if name not in listed)
         self._awaited = {name: is_sent for name, is_sent in self._awaited.items() if name in listed}
         if self._awaited_until is None:
             self._awaited_until = now + ENDPOINTS_WAIT_S
@@ -375,6 +390,8 @@ class Session:
         if subscription is None or subscription.in_flight:
             return
         snapshot = self._snapshot(url)
+        if subscription.is_even(snapshot):
+            return
         is_known = snapshot.serial != NOTHING.serial
         due = subscription.due(snapshot)
         absent = {name for name in subscription.owed if name not in snapshot.entries and (name in snapshot.absent or not is_known)}
@@ -410,6 +427,8 @@ class Session:
     def _remove(self, now: float, actions: list[Action]) -> None:
         """Everything that routes is as published and acknowledged: starts the grace of what is left over, and removes what is past it."""
         for subscription in self.subscriptions.values():
+            if not subscription.leftover:
+                continue
             for name, since in subscription.leftover.items():
                 if since is None:
                     subscription.leftover[name] = now
@@ -437,7 +456,7 @@ class Session:
     def _next_wake(self, is_open: bool) -> float | None:
         times = [self._awaited_until] if self._awaited and self._awaited_until is not None and not is_open else []
         for subscription in self.subscriptions.values():
-            if not subscription.in_flight:
+            if subscription.leftover and not subscription.in_flight:
                 grace = _grace(subscription.url)
                 times += [since + grace for since in subscription.leftover.values() if since is not None]
         return min(times, default=None)

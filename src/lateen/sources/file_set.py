@@ -41,6 +41,8 @@ class FileSet:
         self._prepare = prepare
         self._files: dict[str, _File] = {}
         self._holders: dict[ObjectRef, list[str]] = {}
+        self._doubled: set[ObjectRef] = set()
+        """Objects that more than one file holds."""
         self._in_force: dict[ObjectRef, Object] = {}
         self._pending: set[ObjectRef] = set()
 
@@ -76,6 +78,7 @@ class FileSet:
                 holders.sort(key=self._order)  # type: ignore[arg-type]  # as above
             elif ref not in now and name in holders:
                 holders.remove(name)
+            (self._doubled.add if len(holders) > 1 else self._doubled.discard)(ref)
             self._pending.add(ref)
 
     def take(self) -> Change:
@@ -108,8 +111,8 @@ class FileSet:
     def _findings(self, places: Places) -> Iterable[Finding]:
         for name in self.names:
             yield from self._files[name].findings
-        for ref, holders in sorted(self._holders.items()):
-            for other in holders[1:]:
+        for ref in sorted(self._doubled):
+            for other in self._holders[ref][1:]:
                 place = self._files[other].places.at(ref)
                 first = places.at(ref)
                 message = "an object of this kind and name is in two files"

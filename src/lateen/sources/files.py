@@ -5,6 +5,7 @@ the disk, the waiting until a file has come to rest, and the watching.
 """
 
 import asyncio
+import contextlib
 import os
 import stat
 import sys
@@ -28,6 +29,10 @@ RESCAN_S = 5.0
 """Everything is looked at so often whatever the kernel reports: queues overflow, network file systems report nothing."""
 GONE_REST_S = 0.1
 """A file is gone when it has been missing for so long: editors replace files in two steps."""
+TIMER_S = 0.001
+"""How exactly the loop's timers go off: so much later, a file that was due is."""
+WATCH_STEP_MS = 2
+"""How often changes that the kernel has reported are picked up: an edit waits for two of them; idle, each ms less costs a processor's percent."""
 MAX_WAIT_S = 2.0
 """A file that never rests is taken after so long, as it is."""
 Stamp = tuple[int, int, int]
@@ -67,9 +72,10 @@ class Resting:
         return ready, gone
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether some file has not come to rest, or is missing and not yet given up."""
-        return bool(self._moving or self._missing)
+    def due(self) -> float | None:
+        """When to look again: a file will have rested, or is given up, if nothing happens to it; None: at rest and complete."""
+        rests = (min(since + self.rest_s, first + MAX_WAIT_S) for _, since, first in self._moving.values())
+        return min((*rests, *(since + GONE_REST_S for since in self._missing.values())), default=None)
 
 
 class FileSource:
@@ -105,11 +111,11 @@ class FileSource:
         watchers = [asyncio.create_task(_watch(folders, wake, recursive)) for folders, recursive in self._watched()]
         try:
             while True:
-                timeout_s = REST_S / 2 if self._resting.is_waiting else RESCAN_S
-                try:
-                    await asyncio.wait_for(wake.wait(), timeout_s)
-                except TimeoutError:
-                    pass
+                due = self._resting.due
+                timeout_s = RESCAN_S if due is None else max(TIMER_S, due - loop.time() + TIMER_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout_s):
+                        await wake.wait()
                 wake.clear()
                 ready, gone = self._resting.seen(self._stamps(), loop.time())
                 if ready or gone:
@@ -187,7 +193,7 @@ async def _watch(folders: tuple[str, ...], wake: asyncio.Event, recursive: bool)
         present = _folders(folders)
         try:
             if present:
-                async for _ in awatch(*present, watch_filter=None, debounce=50, step=5, recursive=recursive, ignore_permission_denied=True):
+                async for _ in awatch(*present, watch_filter=None, debounce=50, step=WATCH_STEP_MS, recursive=recursive, ignore_permission_denied=True):
                     wake.set()
         except (OSError, RuntimeError):
             pass
