@@ -20,6 +20,8 @@ SDS_ROOT = "ROOTCA"
 SDS_DEFAULT_PATH = "certs/sds-default.json"
 SDS_ROOT_PATH = "certs/sds-rootca.json"
 """Where an Envoy reads its workload certificate and the mesh's root, relative to its working directory: equal bytes for every proxy."""
+GRPC_SERVER_LISTENERS = "xds.istio.io/grpc/lds/inbound/"
+"""Listeners of gRPC servers without a proxy: followed by the address they listen at. Source: Istio, `server_listener_resource_name_template`."""
 LONGEST_NAME = 253
 """Of an object. Source: Kubernetes."""
 PROXY_MARK = 1337

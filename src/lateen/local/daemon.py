@@ -87,6 +87,7 @@ class _Node:
 
     def __init__(self, options: NodeOptions) -> None:
         self._options = options
+        self._caller = User(options.invoking_uid, options.invoking_gid, home=_home(options.invoking_uid))
         paths = options.paths
         paths.pods.mkdir(parents=True, exist_ok=True)
         paths.pods.chmod(0o711)
@@ -112,7 +113,14 @@ class _Node:
             dns = DnsServer(paths.run / "dns.json", domain=self._options.domain)
             stack.push_async_callback(dns.close)
             sides = MeshSides(
-                self._isolation, relay, known, signer, dns, options.trust_domain, sidecar_options(options.trust_domain, options.domain, options.concurrency)
+                self._isolation,
+                relay,
+                known,
+                signer,
+                dns,
+                options.trust_domain,
+                sidecar_options(options.trust_domain, options.domain, options.concurrency),
+                self._caller,
             )
             fleet = Fleet(self._settings(sides))
             fleet.set_names(dns.names.addresses)
@@ -147,7 +155,7 @@ class _Node:
             paths=options.paths,
             isolation=self._isolation,
             images=image_map(options.image_map) if options.image_map else NO_IMAGES,
-            caller=User(options.invoking_uid, options.invoking_gid, home=_home(options.invoking_uid)),
+            caller=self._caller,
             mesh_side=sides.make,
             node_name=socket.gethostname(),
             path=os.environ.get("PATH", os.defpath),

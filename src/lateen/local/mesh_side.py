@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +19,13 @@ from lateen.local import report
 from lateen.local.isolation import launcher, records
 from lateen.local.isolation.seam import OWN_FOLDER, Isolation, Launch, Mount, PodNetwork
 from lateen.local.podspec import Pod
-from lateen.local.users import PROXY_ID
+from lateen.local.users import PROXY_ID, User, of_container
 from lateen.node import redirect
 from lateen.node.bootstrap import ADMIN_SOCKET, ADS_SOCKET, BootstrapOptions
 from lateen.node.certificates import CertificateKeeper, Sign
+from lateen.node.disk import write_durably
 from lateen.node.dns import DnsServer
+from lateen.node.grpc_bootstrap import BOOTSTRAP, grpc_bootstrap
 from lateen.node.hosts import write_hosts
 from lateen.node.known import KnownGood
 from lateen.node.pod import Interception, Locality, PodIdentity, ProxyType
@@ -55,6 +58,8 @@ class MeshSides:
     dns: DnsServer
     trust_domain: str = "cluster.local"
     options: SidecarOptions = field(default_factory=SidecarOptions)
+    caller: User | None = None
+    """As whom applications run that say nothing else; they read their own certificates where no proxy does. None: the proxies' user."""
     sides: dict[str, "PodMeshSide"] = field(default_factory=dict)
 
     async def set_names(self, table: Mapping[str, Any]) -> None:
@@ -103,6 +108,8 @@ class PodMeshSide:
         self._proxy_folder = folder / "proxy"
         self._on_ready = on_ready
         self._identity = identity(pod, network)
+        user = of_container(pod, pod.spec.containers[0], shared.caller) if pod.is_proxyless and shared.caller else None
+        self._owner = (user.uid, user.gid) if user else _OWNER
         self._keeper: CertificateKeeper | None = None
         self._sidecar: Sidecar | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,13 +120,17 @@ class PodMeshSide:
         if not self._pod.is_meshed:
             return
         await self._start_identity()
+        if self._pod.is_proxyless:
+            await asyncio.to_thread(self._write_bootstrap)
+            self._on_ready(True)
+            return
         if self._identity.interception is Interception.REDIRECT:
             plan = redirect.redirect_plan(self._pod.metadata.annotations)
             await asyncio.to_thread(redirect.apply, str(self._network.netns), plan)
         await self._start_proxy()
 
     async def _start_names(self) -> None:
-        is_captured = self._pod.is_meshed and self._identity.interception is Interception.REDIRECT
+        is_captured = self._pod.has_proxy and self._identity.interception is Interception.REDIRECT
         await self._shared.dns.serve(self._pod.key, str(self._network.netns), self._pod.metadata.namespace, is_captured)
         self._shared.sides[self._pod.key] = self
         await asyncio.to_thread(self.write_hosts)
@@ -134,17 +145,22 @@ class PodMeshSide:
     async def _start_identity(self) -> None:
         shared, who = self._shared, self._identity
         self._proxy_folder.mkdir(parents=True, exist_ok=True)
-        await shared.relay.serve(self._pod.key, self._proxy_folder / ADS_SOCKET, _OWNER)
+        await shared.relay.serve(self._pod.key, self._proxy_folder / ADS_SOCKET, self._owner)
         if self._keeper is None:
             spiffe = SpiffeId(shared.trust_domain, who.namespace, who.service_account)
             attributes = (("workload", who.workload), ("app", who.app), ("version", who.version))
-            self._keeper = CertificateKeeper(self._proxy_folder, spiffe, attributes, shared.sign, _OWNER)
+            self._keeper = CertificateKeeper(self._proxy_folder, spiffe, attributes, shared.sign, self._owner)
             self._tasks.append(asyncio.create_task(self._keeper.run(), name=f"certificate of {self._pod.key}"))
         try:
             async with asyncio.timeout(_CERTIFICATE_WAIT_S):
                 await self._keeper.ready()
         except TimeoutError:
             raise ProxyNotReady(f"no certificate yet: {self._keeper.state.problem or 'control does not answer'}") from None
+
+    def _write_bootstrap(self) -> None:
+        """What the application's gRPC library reads when it starts."""
+        text = json.dumps(grpc_bootstrap(self._identity, self._shared.options.bootstrap), indent=2)
+        write_durably(self._proxy_folder / BOOTSTRAP, text.encode(), 0o644)
 
     async def _start_proxy(self) -> None:
         if self._sidecar is None:

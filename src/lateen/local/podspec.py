@@ -332,17 +332,24 @@ class Place(Part, frozen=True):
 
 
 class Pod(Part, frozen=True):
-    """A pod that shall run. `is_meshed`: with a proxy beside it. `is_gateway`: the proxy is all there is."""
+    """A pod that shall run. `is_meshed`: part of the mesh, with a proxy beside it, unless `is_proxyless`: then its gRPC library is configured itself.
+    `is_gateway`: the proxy is all there is."""
 
     metadata: PodMeta
     spec: PodSpec
     is_meshed: bool = True
     is_gateway: bool = False
+    is_proxyless: bool = False
     place: Place = Place()
     workload: str = ""
     """`Kind/namespace/name` of the object it comes from."""
     revision: str = ""
     """Hash of what it was made from: a pod of another revision is replaced."""
+
+    @property
+    def has_proxy(self) -> bool:
+        """An Envoy stands beside it."""
+        return self.is_meshed and not self.is_proxyless
 
     @property
     def key(self) -> str:

@@ -60,7 +60,7 @@ def command(container: Container, images: ImageMap) -> tuple[str, ...]:
 
 
 def _row(pod: Pod, images: ImageMap) -> Row:
-    return Row(pod.metadata.namespace, pod.metadata.name, pod.is_meshed, () if pod.is_gateway else command(pod.spec.containers[0], images))
+    return Row(pod.metadata.namespace, pod.metadata.name, pod.has_proxy, () if pod.is_gateway else command(pod.spec.containers[0], images))
 
 
 def _without_command(pod: Pod, images: ImageMap, ref: ObjectRef, source: Workload) -> Iterable[Finding]:

@@ -32,7 +32,7 @@ def labels(pod: Pod) -> dict[str, str]:
     name = next((own[key] for key in _APP_LABELS if key in own), workload_name(pod))
     version = next((own[key] for key in _VERSION_LABELS if key in own), "latest")
     added = {"service.istio.io/canonical-name": name, "service.istio.io/canonical-revision": version}
-    if not pod.is_gateway:
+    if pod.has_proxy and not pod.is_gateway:
         added["security.istio.io/tlsMode"] = "istio"
     return added | own
 
@@ -97,8 +97,8 @@ def row(machine: PodMachine, now: float) -> Json:
     """The pod as `lateen ps` shows it."""
     pod, state = machine.pod, machine.state
     counted = [one for one in state.containers.values() if any(each.name == one.name for each in pod.spec.containers)]
-    total = len(counted) + pod.is_meshed
-    ready = sum(one.is_ready for one in counted) + (pod.is_meshed and state.is_proxy_ready)
+    total = len(counted) + pod.has_proxy
+    ready = sum(one.is_ready for one in counted) + (pod.has_proxy and state.is_proxy_ready)
     messages = [state.message, *(f"{one.name}: {one.message}" for one in state.containers.values() if one.message)]
     phase = "Terminating" if state.leaving_at is not None else machine.phase
     troubled = next((one.reason for one in state.containers.values() if one.status is Status.WAITING and one.message), "")

@@ -51,6 +51,7 @@ from lateen.local.lifecycle import (
 )
 from lateen.local.podspec import Container, Handler, Pod
 from lateen.local.users import User
+from lateen.node.grpc_bootstrap import BOOTSTRAP, FOLDER, VARIABLE
 
 _HOOK_LIMIT_S = 3600.0
 """A hook that never ends is ended by the pod's grace, or else after this."""
@@ -330,7 +331,10 @@ class PodRunner:
         around = ground.surroundings(pod, self._placed().addresses)
         hostname = pod.spec.hostname or pod.metadata.name
         own = environment(pod, container, around)
-        env = {"PATH": ground.path, "HOME": user.home, "HOSTNAME": hostname} | (mapped.env if mapped else {}) | own
+        ours = {"PATH": ground.path, "HOME": user.home, "HOSTNAME": hostname}
+        if pod.is_proxyless:
+            ours[VARIABLE] = f"{FOLDER}/{BOOTSTRAP}"
+        env = ours | (mapped.env if mapped else {}) | own
         command = mapped.command if mapped and mapped.command else tuple(expanded(word, own) for word in container.command)
         if not command:
             raise LateenError(f"image {container.image or '(none)'} is not in the image map and container {name} has no command; add it with --image-map")
@@ -344,6 +348,7 @@ class PodRunner:
             Mount("/etc/hosts", link="lateen/pod/hosts"),
             Mount("/etc/resolv.conf", link="lateen/pod/resolv.conf"),
             Mount("/etc/gai.conf", link="lateen/pod/gai.conf"),
+            *((Mount(FOLDER, self.folder / "proxy", read_only=True),) if pod.is_proxyless else ()),
             *volumes.mounts(container, plans, self._place, env),
             *(mapped.mounts if mapped else ()),
         )

@@ -20,6 +20,7 @@ RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 """The annotation by which a restart of a workload is asked for. Source: kubectl rollout restart."""
 _INJECT = "sidecar.istio.io/inject"
 _TEMPLATES = "inject.istio.io/templates"
+_PROXYLESS = frozenset({"grpc-agent", "grpc-simple"})
 
 
 class BadWorkload(Exception):
@@ -124,8 +125,16 @@ def is_meshed(metadata: Mapping[str, Any], namespace_labels: Mapping[str, str]) 
 
 def is_gateway(metadata: Mapping[str, Any], spec: PodSpec) -> bool:
     """Whether the pod is a proxy and nothing else. Source: Istio, gateway injection: template `gateway`, image `auto`."""
-    templates = str((metadata.get("annotations") or {}).get(_TEMPLATES, "")).split(",")
-    return "gateway" in templates or [(c.name, c.image) for c in spec.containers] == [("istio-proxy", "auto")]
+    return "gateway" in _templates(metadata) or [(c.name, c.image) for c in spec.containers] == [("istio-proxy", "auto")]
+
+
+def is_proxyless(metadata: Mapping[str, Any]) -> bool:
+    """Whether the pod's gRPC library is configured itself. Source: Istio, injection templates of proxyless gRPC."""
+    return not _PROXYLESS.isdisjoint(_templates(metadata))
+
+
+def _templates(metadata: Mapping[str, Any]) -> list[str]:
+    return [one.strip() for one in str((metadata.get("annotations") or {}).get(_TEMPLATES, "")).split(",")]
 
 
 def template_pod(source: Workload, index: int, namespace_labels: Mapping[str, str]) -> Pod:
@@ -154,7 +163,8 @@ def template_pod(source: Workload, index: int, namespace_labels: Mapping[str, st
         owner_references=() if owner is None else (owner,),
         uid=short_hash([source.namespace, name, revision], 20),
     )
-    return Pod(metadata=meta, spec=spec, is_meshed=meshed, is_gateway=gateway, workload=source.key, revision=revision)
+    proxyless = meshed and not gateway and is_proxyless(metadata)
+    return Pod(metadata=meta, spec=spec, is_meshed=meshed, is_gateway=gateway, is_proxyless=proxyless, workload=source.key, revision=revision)
 
 
 def _identity(source: Workload, index: int, revision: str) -> tuple[str, OwnerReference | None, dict[str, str]]:

@@ -35,7 +35,7 @@ DIRECTORY: Final = "certs"
 CHAIN: Final = "cert-chain.pem"
 KEY: Final = "key.pem"
 ROOT: Final = "root-cert.pem"
-_DATA: Final = "..data"
+DATA: Final = "..data"
 _SECRET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 _log = structlog.get_logger("node.certificates")
 
@@ -122,7 +122,7 @@ class CertificateKeeper:
     async def run(self) -> None:
         """Renews until cancelled."""
         held = self._held()
-        validity = held.validity((self._directory / _DATA / CHAIN).stat().st_mtime) if held else None
+        validity = held.validity((self._directory / DATA / CHAIN).stat().st_mtime) if held else None
         rotation = Rotation(validity, random.random())
         if held and validity:
             self._show(held, validity, rotation)
@@ -186,7 +186,7 @@ class CertificateKeeper:
 
 def read_bundle(directory: Path) -> Bundle | None:
     """What Envoy would read from `directory` (`certs/` of a proxy). None: nothing, or not whole."""
-    data = directory / _DATA
+    data = directory / DATA
     try:
         bundle = Bundle((data / CHAIN).read_bytes(), Secret((data / KEY).read_bytes()), (data / ROOT).read_bytes())
         bundle.leaf()
@@ -213,7 +213,7 @@ def write_bundle(directory: Path, bundle: Bundle, owner: tuple[int, int] | None 
     except OSError:
         shutil.rmtree(version, ignore_errors=True)
         raise
-    link.rename(directory / _DATA)
+    link.rename(directory / DATA)
     sync_directory(directory)
     for old in directory.glob("..*"):
         if old.is_dir() and not old.is_symlink() and old != version:
@@ -222,15 +222,15 @@ def write_bundle(directory: Path, bundle: Bundle, owner: tuple[int, int] | None 
 
 def _sds_default() -> bytes:
     certificate = {
-        "certificate_chain": {"filename": f"{DIRECTORY}/{_DATA}/{CHAIN}"},
-        "private_key": {"filename": f"{DIRECTORY}/{_DATA}/{KEY}"},
+        "certificate_chain": {"filename": f"{DIRECTORY}/{DATA}/{CHAIN}"},
+        "private_key": {"filename": f"{DIRECTORY}/{DATA}/{KEY}"},
         "watched_directory": {"path": DIRECTORY},
     }
     return _sds(SDS_DEFAULT, {"tls_certificate": certificate})
 
 
 def _sds_root() -> bytes:
-    trusted = {"trusted_ca": {"filename": f"{DIRECTORY}/{_DATA}/{ROOT}"}, "watched_directory": {"path": DIRECTORY}}
+    trusted = {"trusted_ca": {"filename": f"{DIRECTORY}/{DATA}/{ROOT}"}, "watched_directory": {"path": DIRECTORY}}
     return _sds(SDS_ROOT, {"validation_context": trusted})
 
 

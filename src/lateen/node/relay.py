@@ -10,7 +10,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,8 +21,9 @@ import grpc.aio
 import structlog
 
 from lateen.node.known import KnownGood
-from lateen.wire.delta import DELTA_METHOD, MalformedMessage
+from lateen.wire.delta import DELTA_METHOD, STATE_OF_THE_WORLD_METHOD, MalformedMessage, decode_response, encode_request
 from lateen.wire.relay import Action, Keep, RelaySession, RestartUpstream, SendDown, SendUp
+from lateen.wire.world import World
 
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
@@ -132,7 +133,8 @@ class Relay:
         path = str(socket) if len(str(socket)) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{directory}/{socket.name}"
         server = grpc.aio.server(options=_OPTIONS)
         entry = _Pod(server, directory)
-        server.add_generic_rpc_handlers((_DiscoveryHandler(self._handler(pod, entry.stream)),))
+        methods = {DELTA_METHOD: self._handler(pod, entry.stream), STATE_OF_THE_WORLD_METHOD: self._handler(pod, entry.stream, is_world=True)}
+        server.add_generic_rpc_handlers((_DiscoveryHandler(methods),))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
         socket.chmod(0o600)  # noqa: ASYNC240  # likewise
@@ -152,10 +154,10 @@ class Relay:
         entry = self._pods.get(pod)
         return entry.stream if entry else None
 
-    def _handler(self, pod: str, shown: PodStream) -> "_Handler":
+    def _handler(self, pod: str, shown: PodStream, *, is_world: bool = False) -> "_Handler":
         async def handle(_: object, context: _Context) -> None:
             assert self._channel is not None
-            await _EnvoyStream(self, self._channel, self._known, pod, shown).run(context)
+            await _EnvoyStream(self, self._channel, self._known, pod, shown, World() if is_world else None).run(context)
 
         return handle
 
@@ -164,14 +166,14 @@ _Handler = Callable[[object, _Context], Awaitable[None]]
 
 
 class _DiscoveryHandler(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC ships no types
-    """The one method Envoy calls, with bytes left as they are."""
+    """The methods that Envoy and gRPC call, with bytes left as they are."""
 
-    def __init__(self, handle: _Handler) -> None:
-        self._method = grpc.stream_stream_rpc_method_handler(handle, None, None)
+    def __init__(self, handlers: Mapping[str, _Handler]) -> None:
+        self._methods = {name: grpc.stream_stream_rpc_method_handler(handle, None, None) for name, handle in handlers.items()}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> object:
         """Source: grpc.GenericRpcHandler."""
-        return self._method if handler_call_details.method == DELTA_METHOD else None
+        return self._methods.get(handler_call_details.method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +226,15 @@ class _UpstreamStream:
 
 
 class _EnvoyStream:
-    """One stream of one Envoy, from its first request to its end."""
+    """One stream of one Envoy, or of one gRPC client (`world`: its adapter), from its first request to its end."""
 
-    def __init__(self, relay: Relay, channel: grpc.aio.Channel, known: KnownGood, pod: str, shown: PodStream) -> None:
+    def __init__(self, relay: Relay, channel: grpc.aio.Channel, known: KnownGood, pod: str, shown: PodStream, world: World | None = None) -> None:
         self._relay = relay
         self._channel = channel
         self._known = known
         self._pod = pod
         self._shown = shown
+        self._world = world
         self._session = RelaySession(known.of(pod), is_reachable=relay.upstream is not Upstream.AWAY)
         self._events: asyncio.Queue[_Event] = asyncio.Queue(_EVENTS)
         self._upstream: _UpstreamStream | None = None
@@ -268,6 +271,8 @@ class _EnvoyStream:
     def _on(self, event: _Event) -> tuple[Action, ...]:
         now = time.monotonic()
         match event:
+            case _Requested(raw) if self._world is not None:
+                return tuple(action for each in self._world.on_request(raw) for action in self._session.on_request(encode_request(each), now))
             case _Requested(raw):
                 return self._session.on_request(raw, now)
             case _Opened(upstream):
@@ -284,6 +289,8 @@ class _EnvoyStream:
     async def _perform(self, actions: tuple[Action, ...], context: _Context) -> None:
         for action in actions:
             match action:
+                case SendDown(raw) if self._world is not None:
+                    await self._translated(self._world, raw, context)
                 case SendDown(raw):
                     await context.write(raw)
                 case SendUp(raw) if self._upstream is not None:
@@ -295,6 +302,15 @@ class _EnvoyStream:
                     upstream.call.cancel()
                 case _:
                     pass
+
+    async def _translated(self, world: World, raw: bytes, context: _Context) -> None:
+        response = decode_response(raw)
+        bodies = {resource.name: resource.body for resource in response.resources}
+        answer = world.on_response(response.type_url, response.nonce, bodies, response.removed)
+        if answer.raw is not None:
+            await context.write(answer.raw)
+        elif answer.acknowledgement is not None:
+            await self._perform(self._session.on_request(encode_request(answer.acknowledgement), time.monotonic()), context)
 
     async def _read(self, context: _Context) -> None:
         try:

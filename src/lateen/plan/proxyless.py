@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import re2
 
-from lateen.base.names import virtual_host_name
+from lateen.base.names import GRPC_SERVER_LISTENERS, virtual_host_name
 from lateen.incremental import Db, index
 from lateen.mesh.destination_rules import rule_of
 from lateen.mesh.model import MtlsMode, label_pairs
@@ -27,8 +27,6 @@ from lateen.plan.outbound_clusters import Target, client_mode, outbound_cluster
 from lateen.plan.route import NO_CHANGES, Form, Forward, HeaderMatch, Route, RouteMatch, TextMatch, VirtualHost
 from lateen.plan.virtual_hosts import Entry, audience, layout, owned_host
 
-SERVER_PREFIX = "xds.istio.io/grpc/lds/inbound/"
-"""Listeners of servers: followed by the address they listen at. Source: Istio, `server_listener_resource_name_template` of its bootstrap."""
 _FIXED = {":method": "POST", ":scheme": "http"}
 """What every gRPC call has; gRPC itself does not match them."""
 
@@ -178,7 +176,7 @@ def server_mode(db: Db, view: View, name: str) -> tuple[str, int, MtlsMode] | No
     """(address, port, mode) of a server's listener by its name. None: not of that form.
 
     PERMISSIVE is plaintext there: gRPC serves one or the other. Source: Istio, inbound listeners of proxyless gRPC."""
-    if not name.startswith(SERVER_PREFIX):
+    if not name.startswith(GRPC_SERVER_LISTENERS):
         return None
-    parts = split_name(name.removeprefix(SERVER_PREFIX))
+    parts = split_name(name.removeprefix(GRPC_SERVER_LISTENERS))
     return (*parts, mtls_mode(db, view.namespace, view.labels, parts[1])) if parts is not None else None
