@@ -1,6 +1,6 @@
 """Playbooks of one stream: what is sent, in which order, when it is removed."""
 
-from lateen.serve.session import CDS, EDS, ENDPOINTS_WAIT_S, LDS, RDS, REMOVAL_GRACE_S, Close, Rejected, Send, Session
+from lateen.serve.session import CDS, EDS, ENDPOINTS_WAIT_S, LDS, RDS, REMOVAL_GRACE_S, Close, Rejected, Send, Session, Want
 from lateen.wire.delta import DeltaRequest, decode_response
 from tests.serve.playbook import Client, Shelf
 
@@ -359,3 +359,16 @@ def test_a_name_asked_for_outlives_a_change_of_view_until_it_is_computed() -> No
     new.wanted[LDS].add("shop:80")
     (gone,) = [one for one in session.on_published(new.publish(), 4, 0.0) if isinstance(one, Send)]
     assert gone.removed == ("shop:80",)
+
+
+def test_what_a_client_brings_along_from_beyond_what_is_listed_is_looked_for_first() -> None:
+    """After a restart of control nothing is computed yet but what views list: a client that asked for more loses nothing."""
+    session, shelf = Session(), Shelf()
+    session.on_published(shelf.publish(), 2, 0.0)
+    actions = session.on_request(DeltaRequest(LDS, subscribe=("shop:80",), initial_versions={"shop:80": "v"}), 0.0)
+    assert [one for one in actions if isinstance(one, Send)] == []
+    assert Want(LDS, frozenset({"shop:80"})) in actions
+    shelf.extra[LDS]["shop:80"] = "routes"
+    shelf.wanted[LDS].add("shop:80")
+    (sent,) = [one for one in session.on_published(shelf.publish(), 3, 0.0) if isinstance(one, Send)]
+    assert sent.names == ("shop:80",)

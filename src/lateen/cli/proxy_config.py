@@ -14,6 +14,7 @@ from lateen.cli.options import mesh_paths, name_option, namespace_option, output
 from lateen.cli.pods import one_pod
 from lateen.cli.rpc import Json
 from lateen.cli.tables import print_table
+from lateen.node.grpc_bootstrap import VARIABLE
 
 ADMIN_TIMEOUT_S = 20.0
 KINDS = ("cluster", "listener", "route", "endpoint", "secret", "bootstrap", "all")
@@ -33,7 +34,9 @@ class _UnixConnection(http.client.HTTPConnection):
 def admin(state: Json, path: str) -> Any:  # JSON
     """A JSON answer of a pod's Envoy. Raises LateenError."""
     if not state.get("envoy"):
-        raise LateenError(f"{state['namespace']}/{state['name']} has no proxy: its namespace or an annotation says so")
+        is_grpc = any(VARIABLE in one["env"] for one in state["containers"])
+        why = "its gRPC library is configured itself; `lateen proxy-status` shows it" if is_grpc else "its namespace or an annotation says so"
+        raise LateenError(f"{state['namespace']}/{state['name']} has no proxy: {why}")
     connection = _UnixConnection(state["envoy"]["admin"])
     try:
         connection.request("GET", path)

@@ -393,6 +393,8 @@ class Session:
         if subscription.is_even(snapshot):
             return
         is_known = snapshot.serial != NOTHING.serial
+        if is_known and subscription.base is None:  # what a client brought along from beyond what its view lists is yet to be computed
+            subscription.owed |= {name for name in subscription.reported if name in subscription.subscribed and not _is_there(snapshot, name)}
         due = subscription.due(snapshot)
         absent = {name for name in subscription.owed if name not in snapshot.entries and (name in snapshot.absent or not is_known)}
         if is_known and (unknown := subscription.owed - due - absent - subscription.extras):
@@ -460,6 +462,10 @@ class Session:
                 grace = _grace(subscription.url)
                 times += [since + grace for since in subscription.leftover.values() if since is not None]
         return min(times, default=None)
+
+
+def _is_there(snapshot: Snapshot, name: str) -> bool:
+    return name in snapshot.entries or name in snapshot.listed
 
 
 def _grace(url: str) -> float:
