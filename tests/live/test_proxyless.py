@@ -71,7 +71,7 @@ def test_routes_subsets_faults_retries_and_limits(client: Client) -> None:
     assert delayed["names"] == {"v1": 1} and delayed["last"]["seconds"] >= 0.5
     assert client.ask(calls=3, metadata={"kind": "bad"})["codes"] == {"ABORTED": 3}
     again = client.ask(metadata={"kind": "again", "fail-until": "2"})
-    assert list(again["names"])[0].startswith("echo-v2-") and again["last"]["attempts"] == "2"
+    assert next(iter(again["names"])).startswith("echo-v2-") and again["last"]["attempts"] == "2"
     broken = client.ask(calls=12, parallel=12, metadata={"kind": "again", "hold": "2"})
     assert sum(broken["names"].values()) == 5 and broken["codes"] == {"UNAVAILABLE": 7}
 
