@@ -121,6 +121,9 @@ class Attribution:
         pilot, name = self._pilot, args[2]
         candidates = pilot.candidates(origins)
         db = pilot.db.from_scratch()
+        now: Resource | None = (await asyncio.to_thread(db.read, pilot.catalog.resource_query, args)).value
+        if now is None or await is_good(now):  # what was wrong was an object that is quarantined or mended since: it is only not published yet
+            return
         for ref in candidates:
             found = await asyncio.to_thread(_without, db, pilot, ref, args)
             if found is None or await is_good(found):

@@ -90,6 +90,7 @@ class Scratch:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
+            await process.wait()
         return None if process.returncode == 0 else _reason(output.decode(errors="replace"))
 
 
