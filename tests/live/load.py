@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--until", type=Path)
     parser.add_argument("--progress", type=Path)
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two requests of a thread")
     parser.add_argument("--longest", type=float, default=LONGEST_S)
     options = parser.parse_args()
     url = urllib.parse.urlsplit(options.url)
@@ -84,6 +85,7 @@ def main() -> None:
                 left -= 1
             if options.until is not None and options.until.exists():
                 return
+            time.sleep(options.pause)
             request_id = str(uuid.uuid4())
             status, body = caller.one(request_id)
             with lock:
