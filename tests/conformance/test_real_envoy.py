@@ -1,22 +1,17 @@
 """The simulator is honest: cases drawn by hash over all sets, every call through real listeners of the real Envoy, and what its access log says."""
 
 import hashlib
-import json
 import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.conformance.courts import Found, judged
 from tests.conformance.score import BEHAVIOUR, SETS
 from tests.live.harness import need_namespaces
 
 CASES = 200
-BATCHES, COURTS = 8, 4
-TIMEOUT_S = 400
+BATCHES = 8
 
 
 def drawn() -> list[Path]:
@@ -26,32 +21,23 @@ def drawn() -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def judged() -> list[dict[str, Any]]:
-    """What each case came to. A few courts sit at once: most of their time is waiting for Envoy."""
+def found() -> list[Found]:
+    """What each case came to."""
     need_namespaces()
     cases = drawn()
     if not cases:
         if os.environ.get("CI"):
             pytest.fail(f"no conformance data: {BEHAVIOUR}")
         pytest.skip(f"no conformance data: {BEHAVIOUR}")
-    with ThreadPoolExecutor(COURTS) as courts:
-        return [one for found in courts.map(_judge, (cases[start::BATCHES] for start in range(BATCHES))) for one in found]
-
-
-def _judge(cases: list[Path]) -> list[dict[str, Any]]:
-    program = [sys.executable, str(Path(__file__).parent / "real_envoy"), *map(str, cases)]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=TIMEOUT_S)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(found) == len(cases), done.stderr[-2000:]
-    return found
+    return judged(cases, BATCHES)
 
 
 @pytest.mark.live
-def test_envoy_does_what_the_simulator_says(judged: list[dict[str, Any]]) -> None:
-    assert [(one["case"], one["wrong"]) for one in judged if one["wrong"]] == []
-    assert len(judged) == CASES and sum(one["calls"] for one in judged) > 10 * CASES
+def test_envoy_does_what_the_simulator_says(found: list[Found]) -> None:
+    assert [(one["case"], one["wrong"]) for one in found if one["wrong"]] == []
+    assert len(found) == CASES and sum(one["calls"] for one in found) > 10 * CASES
 
 
 @pytest.mark.live
-def test_envoy_takes_every_resource(judged: list[dict[str, Any]]) -> None:
-    assert [(one["case"], one["refused"]) for one in judged if one["refused"]] == []
+def test_envoy_takes_every_resource(found: list[Found]) -> None:
+    assert [(one["case"], one["refused"]) for one in found if one["refused"]] == []

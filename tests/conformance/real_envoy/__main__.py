@@ -1,6 +1,6 @@
 """Cases through real listeners of the real Envoy, in a namespace of this process: `python real_envoy CASE…` prints one JSON object a case.
 
-Each case gets an Envoy of its own, with the resources its proxy would get, unmodified; the access log is switched on through the mesh configuration, as a user would. Every call is made
+A case without `calls.json` is a golden case: each of its proxies is a case, and its own routes say what is called. Each case gets an Envoy of its own, with the resources its proxy would get, unmodified; the access log is switched on through the mesh configuration, as a user would. Every call is made
 as a connection. Exit 1: some call went another way than the simulator says, or Envoy refused a resource.
 """
 
@@ -11,20 +11,27 @@ import ssl
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import arena
 import grpc
-import msgspec
 from ads import Ads
 from client import Identity, Seen, can_be_made, made
-from judge import FORMAT, Logged, disagreement
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from goldens import Trial, golden_trials
+from judge import Logged, disagreement, with_our_log
 
 from lateen.base.spiffe import SpiffeId
-from lateen.config.kinds.istio.mesh_config import MeshConfig
+from lateen.identity.ca import Authority, issue, new_authority
+from lateen.identity.subject import WorkloadAttributes
 from lateen.insight.simulate.call import Call, Outcome
 from lateen.insight.simulate.case import read_case, resources_of
+from lateen.insight.simulate.connection import listener_for
 from lateen.insight.simulate.emitted import Emitted
 from lateen.insight.simulate.evaluate import evaluate
 from lateen.wire.binary import envoy_path
@@ -70,37 +77,44 @@ class Court:
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
         self.certs = scratch / "certs"
-        self.ads, self.identity = self._identities()
+        self.authority = new_authority("cluster.local", time.time())
+        self.ads, self._identities = self._own_secrets(), dict[str, Identity]()
 
-    def _identities(self) -> tuple[Ads, Identity]:
-        from lateen.identity.ca import new_authority
-
-        authority = new_authority("cluster.local", time.time())
-        mesh, client, other = (_issued(authority, name) for name in ("server", "client", "other"))
+    def _own_secrets(self) -> Ads:
+        server, other = (_issued(self.authority, name) for name in ("server", "other"))
         self.certs.mkdir(parents=True)
         for name, content in (
-            ("chain.pem", mesh[0]),
-            ("key.pem", mesh[1]),
-            ("root.pem", authority.certificate),
-            ("client.pem", client[0]),
-            ("client-key.pem", client[1]),
+            ("chain.pem", server[0]),
+            ("key.pem", server[1]),
+            ("root.pem", self.authority.certificate),
+            ("crl.pem", _no_revocations(self.authority)),
         ):
             (self.certs / name).write_bytes(content)
         for name, secret in _file_secrets(self.certs).items():
             (self.certs / name).write_text(json.dumps(secret))
-        der = ssl.PEM_cert_to_DER_cert(mesh[0].decode().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
-        return Ads(*other, authority.certificate), Identity(str(self.certs / "client.pem"), str(self.certs / "client-key.pem"), der)
+        return Ads(*other, self.authority.certificate)
 
-    async def judged(self, folder: Path) -> dict[str, Any]:
-        """One case. `wrong`: its disagreements; `refused`: what Envoy does not take."""
-        case = read_case(folder)
-        found: dict[str, Any] = {"case": f"{folder.parent.name}/{folder.name}", "calls": len(case.calls), "wrong": [], "refused": []}
-        if case.unknown_features:
-            return found | {"skipped": list(case.unknown_features)}
-        serialized = list(resources_of(case, _with_our_log))
-        self.ads.load(serialized)
+    def _identity(self, trust_domain: str) -> Identity:
+        """A client of the mesh. Its trust domain is the mesh's: servers look at it."""
+        if trust_domain not in self._identities:
+            chain, key = _issued(self.authority, "client", trust_domain)
+            files = [self.certs / f"client-{len(self._identities)}{suffix}.pem" for suffix in ("", "-key")]
+            for path, content in zip(files, (chain, key), strict=True):
+                path.write_bytes(content)
+            leaf = (self.certs / "chain.pem").read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
+            self._identities[trust_domain] = Identity(str(files[0]), str(files[1]), ssl.PEM_cert_to_DER_cert(leaf))
+        return self._identities[trust_domain]
+
+    async def judged(self, trial: Trial) -> dict[str, Any]:
+        """One trial. `wrong`: its disagreements; `refused`: what Envoy does not take."""
+        found: dict[str, Any] = {"case": trial.name, "calls": len(trial.calls), "wrong": [], "refused": [], "unreached": list(trial.unreached)}
+        if not trial.serialized:
+            return found
+        self.ads.load(list(trial.serialized))
         place = Path(tempfile.mkdtemp(dir=self.scratch))
         shutil.copytree(self.certs, place / "certs")
+        for name in trial.revocations:
+            shutil.copy(self.certs / "crl.pem", place / name)
         (place / "boot.json").write_text(json.dumps(bootstrap(self.scratch / "ads.sock")))
         began = time.monotonic()
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
@@ -113,10 +127,9 @@ class Court:
                 if not is_ready:
                     found["refused"].append("not ready: " + (place / "err").read_text()[-600:])
                 else:
-                    calls = [Call.read(one) for one in case.calls]
-                    possible = [call for call in calls if can_be_made(call)]
-                    found["left_out"] = len(calls) - len(possible)
-                    found["wrong"] = await self._called(Emitted.decoded(serialized), possible, place)
+                    possible = [call for call in trial.calls if can_be_made(call)]
+                    found["left_out"] = len(trial.calls) - len(possible)
+                    found["wrong"] = await self._called(Emitted.decoded(trial.serialized), possible, place, self._identity(trial.trust_domain))
             finally:
                 process.terminate()
                 try:
@@ -127,13 +140,13 @@ class Court:
         shutil.rmtree(place)
         return found
 
-    async def _called(self, emitted: Emitted, calls: list[Call], place: Path) -> list[Any]:
+    async def _called(self, emitted: Emitted, calls: list[Call], place: Path, identity: Identity) -> list[Any]:
         said = [evaluate(emitted, call) for call in calls]
         at_once = asyncio.Semaphore(AT_ONCE)
 
         async def one(call: Call) -> Seen:
             async with at_once:
-                return await made(call, self.identity)
+                return await made(call, identity, greets=_wants_greeting(emitted, call))
 
         seen = await asyncio.gather(*(one(call) for call in calls))
         logged = await _logged(place, {one.port for one, result in zip(seen, said, strict=True) if result.tcp_proxy or result.manager})
@@ -148,20 +161,28 @@ class Court:
         return wrong
 
 
-def _with_our_log(mesh: MeshConfig) -> MeshConfig:
-    """The case's mesh configuration with the one access log that `judge` reads."""
-    return msgspec.structs.replace(
-        mesh, access_log_file="/dev/stdout", access_log_format=FORMAT, access_log_encoding=MeshConfig().access_log_encoding, default_providers=None
-    )
+def _wants_greeting(emitted: Emitted, call: Call) -> bool:
+    """Whether the listener waits for a PROXY header."""
+    listener = listener_for(emitted, call)
+    return listener is not None and any(one.typed_config.type_url.endswith(".ProxyProtocol") for one in listener.message.listener_filters)
 
 
-def _issued(authority: Any, account: str) -> tuple[bytes, bytes]:
+def _issued(authority: Authority, account: str, trust_domain: str = "cluster.local") -> tuple[bytes, bytes]:
     """A chain and its key, PEM."""
-    from lateen.identity.ca import issue
-    from lateen.identity.subject import WorkloadAttributes
-
-    issued, key = issue(authority, SpiffeId("cluster.local", "arena", account), WorkloadAttributes(workload=account), 86400.0, time.time())
+    issued, key = issue(authority, SpiffeId(trust_domain, "arena", account), WorkloadAttributes(workload=account), 86400.0, time.time())
     return issued.chain, key.reveal()
+
+
+def _no_revocations(authority: Authority) -> bytes:
+    """The authority's revocation list, empty, PEM."""
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.public().subject)
+        .last_update(now - timedelta(days=1))
+        .next_update(now + timedelta(days=1))
+    )
+    return builder.sign(load_pem_private_key(authority.key.reveal(), None), hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def _file_secrets(folder: Path) -> dict[str, Any]:
@@ -212,6 +233,17 @@ async def _logged(place: Path, ports: set[int]) -> dict[int, list[Logged]]:
         await asyncio.sleep(0.05)
 
 
+def trials(folder: Path) -> Iterator[Trial]:
+    """Of a case folder with calls one; of a golden case one for each proxy. A case whose features Lateen does not have: nothing to serve, nothing to ask."""
+    if not (folder / "calls.json").exists():
+        yield from golden_trials(folder)
+        return
+    case = read_case(folder)
+    name = f"{folder.parent.name}/{folder.name}"
+    calls = tuple(Call.read(one) for one in case.calls)
+    yield Trial(name, () if case.unknown_features else tuple(resources_of(case, with_our_log)), calls)
+
+
 async def main(folders: list[Path]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         court = Court(Path(scratch))
@@ -224,11 +256,16 @@ async def main(folders: list[Path]) -> int:
         bad = 0
         for folder in folders:
             try:
-                found = await court.judged(folder)
+                for trial in trials(folder):
+                    found = {"folder": str(folder)} | await court.judged(trial)
+                    bad += bool(found["wrong"] or found["refused"])
+                    print(json.dumps(found), flush=True)
             except Exception as error:
-                found = {"case": str(folder), "calls": 0, "wrong": [], "refused": [f"{type(error).__name__}: {error}"]}
-            bad += bool(found["wrong"] or found["refused"])
-            print(json.dumps(found), flush=True)
+                bad += 1
+                print(
+                    json.dumps({"folder": str(folder), "case": str(folder), "calls": 0, "wrong": [], "refused": [f"{type(error).__name__}: {error}"]}),
+                    flush=True,
+                )
         sink.close()
         sink6.close()
         await server.stop(0)

@@ -52,12 +52,12 @@ def can_be_made(call: Call) -> bool:
     return call.path.startswith("/") and (speech(call) is call.speech or call.alpn != "http/1.1")
 
 
-async def made(call: Call, identity: Identity) -> Seen:
-    """Makes the call; never raises for what the network does."""
+async def made(call: Call, identity: Identity, *, greets: bool = False) -> Seen:
+    """Makes the call; never raises for what the network does. `greets`: with a PROXY header before everything else."""
     seen = Seen()
     try:
         async with asyncio.timeout(CALL_TIMEOUT_S):
-            await _make(call, identity, seen)
+            await _make(call, identity, seen, greets)
     except TimeoutError:
         seen.error = "timeout"
     except (OSError, asyncio.IncompleteReadError) as error:
@@ -66,7 +66,7 @@ async def made(call: Call, identity: Identity) -> Seen:
     return seen
 
 
-async def _make(call: Call, identity: Identity, seen: Seen) -> None:
+async def _make(call: Call, identity: Identity, seen: Seen, greets: bool) -> None:
     family = socket.AF_INET6 if ":" in call.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
@@ -77,6 +77,10 @@ async def _make(call: Call, identity: Identity, seen: Seen) -> None:
         _bind(sock)
     await asyncio.get_running_loop().sock_connect(sock, (call.address, call.port))
     seen.port = sock.getsockname()[1]
+    if greets:
+        kind = "TCP6" if family == socket.AF_INET6 else "TCP4"
+        greeting = f"PROXY {kind} {sock.getsockname()[0]} {call.address} {seen.port} {call.port}\r\n"
+        await asyncio.get_running_loop().sock_sendall(sock, greeting.encode())
     secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}
     reader, writer = await asyncio.open_connection(sock=sock, **secure)
     try:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import msgspec
 from client import Seen
 
+from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.insight.simulate.call import Call, Outcome
 from lateen.insight.simulate.emitted import Emitted
 from lateen.insight.simulate.evaluate import Result
@@ -35,6 +37,13 @@ CODES = {
     route_components_pb2.RedirectAction.TEMPORARY_REDIRECT: 307,
     route_components_pb2.RedirectAction.PERMANENT_REDIRECT: 308,
 }
+
+
+def with_our_log(mesh: MeshConfig) -> MeshConfig:
+    """The mesh configuration with the one access log that is read here."""
+    return msgspec.structs.replace(
+        mesh, access_log_file="/dev/stdout", access_log_format=FORMAT, access_log_encoding=MeshConfig().access_log_encoding, default_providers=None
+    )
 
 
 @dataclass(frozen=True)
