@@ -39,7 +39,7 @@ def settled(found: list[Found], judge: Any) -> list[Found]:
                 break
             final |= {one["case"]: one for one in judge([Path(first["folder"])]) if one["case"] == case}
         if first["wrong"] and not final[case]["wrong"]:
-            unrepeated.append(f"{case}: {first['wrong']}")
+            unrepeated.append(f"{case}: {len(first['wrong'])} calls, the first: {first['wrong'][0]}")
     if unrepeated:
         warnings.warn(f"{len(unrepeated)} cases disagreed once and not again: {unrepeated}", stacklevel=2)
     assert len(unrepeated) <= MOST_UNREPEATED, unrepeated

@@ -153,6 +153,9 @@ async def test_several_changes_at_once_and_only_one_is_to_blame(tmp_path):
         rig.write(rule(3000, "v1", "v2"), route(v1=58, v2=42))
         await rig.until(lambda: ROUTE in rig.pilot.facts.quarantined, "the route is quarantined")
         await rig.until(lambda: rig.connection().session.is_settled, "settled")
+        await rig.until(lambda: any(event["event"] == "rejected" for event in rig.seen), "the refusal is told")
+        (refusal,) = (event for event in rig.seen if event["event"] == "rejected")
+        assert refusal["resources"] and not any(name in refusal["message"] for name in refusal["resources"])  # Envoy names none
         assert set(rig.pilot.facts.quarantined) == {ROUTE}
         assert rig.pilot.overlay.in_force[RULE].spec.traffic_policy.connection_pool.tcp.connect_timeout == 3.0
         assert [one.weight for one in rig.pilot.overlay.in_force[ROUTE].spec.http[0].route] == [50, 50]

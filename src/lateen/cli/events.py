@@ -30,7 +30,8 @@ class EventPrinter:
                 self._shown.discard(finding_line(event))
             case "rejected":
                 hint = " (is the file there, and readable by the proxy's user?)" if "Invalid path" in event["message"] else ""
-                click.echo(f"{event.get('object') or event['proxy']}: Envoy refused it: {event['message']}{hint}; the last good version stays", err=True)
+                more = f" on {event['proxies']} proxies" if event["proxies"] > 1 else ""
+                click.echo(f"{event.get('object') or event['proxy']}: Envoy refused it{more}: {event['message']}{hint}; the last good version stays", err=True)
             case "pod" if event.get("message"):
                 click.echo(f"Pod {event['namespace']}/{event['name']}: {event['phase']}: {event['message']}", err=True)
 

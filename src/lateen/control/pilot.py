@@ -24,6 +24,7 @@ from lateen.config.kinds.values import Duration
 from lateen.config.support import not_in_force_of_mesh
 from lateen.control import heap
 from lateen.control.events import Events
+from lateen.control.refusals import Refusals
 from lateen.identity.ca import DEFAULT_TTL_S
 from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
@@ -68,6 +69,7 @@ class Pilot:
         self.journal: Journal | None = None
         """Where facts outlive the process; None: nowhere."""
         self._kept: tuple[Record, ...] = ()
+        self._refusals = Refusals(events)
         self.on_rejected: list[Callable[[Connection, Rejected], None]] = []
         self.on_withheld: list[Callable[[Withheld], None]] = []
         """Told of each resource that is not sent, for what Envoy would refuse in it."""
@@ -224,7 +226,7 @@ class Pilot:
         proxy = connection.introduction.proxy.id
         names = [name for name, _ in rejected.resources]
         self._log.error("a proxy refuses a response", proxy=proxy, type=rejected.type_url, resources=names[:20], message=rejected.message)
-        self.events.emit({"event": "rejected", "proxy": proxy, "object": "", "message": rejected.message, "resources": names})
+        self._refusals.add(proxy, rejected)
         for listener in self.on_rejected:
             listener(connection, rejected)
 

@@ -37,7 +37,7 @@ from lateen.insight.simulate.evaluate import evaluate
 from lateen.wire.binary import envoy_path
 
 READY_S, STOP_S, LOG_S = 30.0, 3.0, 2.0
-AT_ONCE = 24
+AT_ONCE = 12
 
 
 def bootstrap(socket_path: Path) -> dict[str, Any]:

@@ -75,13 +75,14 @@ async def _make(call: Call, identity: Identity, seen: Seen, greets: bool) -> Non
         sock.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
     if family == socket.AF_INET:
         _bind(sock)
+    # made before it connects: from then on, Envoy waits 200 ms for the first bytes
+    secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}
     await asyncio.get_running_loop().sock_connect(sock, (call.address, call.port))
     seen.port = sock.getsockname()[1]
     if greets:
         kind = "TCP6" if family == socket.AF_INET6 else "TCP4"
         greeting = f"PROXY {kind} {sock.getsockname()[0]} {call.address} {seen.port} {call.port}\r\n"
         await asyncio.get_running_loop().sock_sendall(sock, greeting.encode())
-    secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}
     reader, writer = await asyncio.open_connection(sock=sock, **secure)
     try:
         if call.tls is ClientTls.MTLS and call.alpn.startswith("istio") and call.direction is not Direction.INBOUND:
