@@ -11,15 +11,15 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import arena
 import grpc
-from ads import Ads
-from client import Identity, Seen, can_be_made, made
+from ads import Ads, secret_servers
+from client import CALL_TIMEOUT_S, Identity, Manner, Seen, made, spoken
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -33,21 +33,24 @@ from lateen.insight.simulate.call import Call, Outcome
 from lateen.insight.simulate.case import read_case, resources_of
 from lateen.insight.simulate.connection import listener_for
 from lateen.insight.simulate.emitted import Emitted
-from lateen.insight.simulate.evaluate import evaluate
+from lateen.insight.simulate.evaluate import Result, evaluate
 from lateen.wire.binary import envoy_path
+from lateen.wire.pb.envoy.extensions.filters.http.fault.v3 import fault_pb2 as http_fault_pb2
 
 READY_S, STOP_S, LOG_S = 30.0, 3.0, 2.0
+FAULT, LONGEST_DELAY_S = "envoy.filters.http.fault", 30.0
 AT_ONCE = 12
 
 
-def bootstrap(socket_path: Path) -> dict[str, Any]:
-    """Who it is, where its configuration comes from, and the mark that keeps its own connections from being captured."""
+def bootstrap(socket_path: Path, secret_servers: Iterable[str]) -> dict[str, Any]:
+    """Who it is, where its configuration comes from, and the mark that keeps its own connections from being captured. `secret_servers`: clusters where it asks for secrets, here this one."""
     ads = {"ads": {}, "resource_api_version": "V3"}
     http2 = {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http2_protocol_options": {}},
     }
-    relay = {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(socket_path)}}}}]}], "cluster_name": "xds"}
+    relay = [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(socket_path)}}}}]}]
+    options = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2}
     mark = {"level": 1, "name": 36, "int_value": 1337, "state": "STATE_PREBIND"}
     return {
         "node": {"id": "sidecar~1.1.1.1~x.y~y.svc.cluster.local", "cluster": "x"},
@@ -59,12 +62,8 @@ def bootstrap(socket_path: Path) -> dict[str, Any]:
         },
         "static_resources": {
             "clusters": [
-                {
-                    "name": "xds",
-                    "type": "STATIC",
-                    "load_assignment": relay,
-                    "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http2},
-                }
+                {"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": relay}, "typed_extension_protocol_options": options}
+                for name in ("xds", *secret_servers)
             ]
         },
         "cluster_manager": {"upstream_bind_config": {"socket_options": [mark]}},
@@ -111,11 +110,12 @@ class Court:
         if not trial.serialized:
             return found
         self.ads.load(list(trial.serialized))
+        emitted = Emitted.decoded(trial.serialized)
         place = Path(tempfile.mkdtemp(dir=self.scratch))
         shutil.copytree(self.certs, place / "certs")
         for name in trial.revocations:
             shutil.copy(self.certs / "crl.pem", place / name)
-        (place / "boot.json").write_text(json.dumps(bootstrap(self.scratch / "ads.sock")))
+        (place / "boot.json").write_text(json.dumps(bootstrap(self.scratch / "ads.sock", secret_servers(emitted))))
         began = time.monotonic()
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
             command = (str(envoy_path()), "-c", "boot.json", "--concurrency", "1", "--disable-hot-restart", "-l", "warning", "--file-flush-interval-msec", "20")
@@ -127,9 +127,7 @@ class Court:
                 if not is_ready:
                     found["refused"].append("not ready: " + (place / "err").read_text()[-600:])
                 else:
-                    possible = [call for call in trial.calls if can_be_made(call)]
-                    found["left_out"] = len(trial.calls) - len(possible)
-                    found["wrong"] = await self._called(Emitted.decoded(trial.serialized), possible, place, self._identity(trial.trust_domain))
+                    found["wrong"] = await self._called(emitted, [spoken(call) for call in trial.calls], place, self._identity(trial.trust_domain))
             finally:
                 process.terminate()
                 try:
@@ -144,11 +142,11 @@ class Court:
         said = [evaluate(emitted, call) for call in calls]
         at_once = asyncio.Semaphore(AT_ONCE)
 
-        async def one(call: Call) -> Seen:
+        async def one(call: Call, result: Result) -> Seen:
             async with at_once:
-                return await made(call, identity, greets=_wants_greeting(emitted, call))
+                return await made(call, identity, _manner(emitted, call, result))
 
-        seen = await asyncio.gather(*(one(call) for call in calls))
+        seen = await asyncio.gather(*map(one, calls, said))
         logged = await _logged(place, {one.port for one, result in zip(seen, said, strict=True) if result.tcp_proxy or result.manager})
         wrong = []
         for index, (call, result, one) in enumerate(zip(calls, said, seen, strict=True)):
@@ -161,10 +159,15 @@ class Court:
         return wrong
 
 
-def _wants_greeting(emitted: Emitted, call: Call) -> bool:
-    """Whether the listener waits for a PROXY header."""
+def _manner(emitted: Emitted, call: Call, said: Result) -> Manner:
+    """How a client that wants this answer goes about it: what the listener and the server want of it, and a delay that the route asks for."""
     listener = listener_for(emitted, call)
-    return listener is not None and any(one.typed_config.type_url.endswith(".ProxyProtocol") for one in listener.message.listener_filters)
+    greets = listener is not None and any(one.typed_config.type_url.endswith(".ProxyProtocol") for one in listener.message.listener_filters)
+    fault = http_fault_pb2.HTTPFault()
+    if said.route is not None and FAULT in said.route.route.typed_per_filter_config:
+        said.route.route.typed_per_filter_config[FAULT].Unpack(fault)
+    delay_s = fault.delay.fixed_delay.ToTimedelta().total_seconds()
+    return Manner(greets, not said.requires_client_certificate, CALL_TIMEOUT_S + min(delay_s, LONGEST_DELAY_S))
 
 
 def _issued(authority: Authority, account: str, trust_domain: str = "cluster.local") -> tuple[bytes, bytes]:

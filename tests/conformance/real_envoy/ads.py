@@ -1,6 +1,6 @@
 """A scripted ADS server: gives one Envoy the resources of one case, unmodified, and notes what it refuses.
 
-Secrets are the arena's own: every certificate is signed by its one authority, and every trusted root is that authority.
+It also stands in for the secret servers that a user names. Secrets are the arena's own: every certificate is signed by its one authority, and every trusted root is that authority.
 """
 
 from collections.abc import AsyncIterator
@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 
-from lateen.insight.simulate.emitted import CLUSTER, LISTENER, SECRET, Serialized
+from lateen.insight.simulate.emitted import CLUSTER, LISTENER, SECRET, Emitted, Serialized
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
 from lateen.wire.pb.google.protobuf import any_pb2
 
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+METHODS = ("/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources", "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets")
 WILDCARD = (LISTENER, CLUSTER)
 
 
@@ -34,7 +34,7 @@ class Ads(grpc.GenericRpcHandler):
             self.resources.setdefault(one.type_url, {})[one.name] = one.body
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        return grpc.stream_stream_rpc_method_handler(self._stream) if details.method == METHOD else None
+        return grpc.stream_stream_rpc_method_handler(self._stream) if details.method in METHODS else None
 
     async def _stream(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         asked: dict[str, frozenset[str]] = {}
@@ -67,3 +67,17 @@ class Ads(grpc.GenericRpcHandler):
             secret.tls_certificate.certificate_chain.inline_bytes = self.certificate
             secret.tls_certificate.private_key.inline_bytes = self.key
         return secret.SerializeToString()
+
+
+def secret_servers(emitted: Emitted) -> frozenset[str]:
+    """Clusters that listeners ask for secrets, other than this server."""
+    found = set()
+    for listener in emitted.listeners:
+        for chain in (*listener.chains, *([listener.default_chain] if listener.default_chain else [])):
+            if chain.tls is None:
+                continue
+            common = chain.tls.common_tls_context
+            roots = (common.validation_context_sds_secret_config, common.combined_validation_context.validation_context_sds_secret_config)
+            for one in (*common.tls_certificate_sds_secret_configs, *roots):
+                found |= {service.envoy_grpc.cluster_name for service in one.sds_config.api_config_source.grpc_services}
+    return frozenset(found)

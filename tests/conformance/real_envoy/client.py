@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import re
 import socket
 import ssl
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import arena
 
@@ -18,6 +19,8 @@ PORTS = itertools.cycle(range(2000, 60000))
 """Ports of the client's own choice, none used twice within minutes: where the kernel still remembers one, redirection changes it, and the access log names another."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"})
 """What Envoy's HTTP/1 codec knows. A call with another method is made over HTTP/2, which takes any."""
+AUTHORITY = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@\[\]-]*")
+"""Characters of an authority, RFC 3986. Envoy refuses others with 400."""
 UNKNOWN_BYTES = b"\x00\x01\x02 bytes of no protocol \xff\n"
 
 
@@ -40,24 +43,43 @@ class Identity:
     mesh_certificate: bytes
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a client goes about a call. `greets`: with a PROXY header before everything else. `expects_mesh`: a mesh client leaves where the server shows another certificate than
+    the mesh's; one that brings what a gateway's MUTUAL server accepts does not. `patience_s`: how long it waits for the answer."""
+
+    greets: bool = False
+    expects_mesh: bool = True
+    patience_s: float = CALL_TIMEOUT_S
+
+
+def spoken(call: Call) -> Call:
+    """The call as a client can say it: HTTP/2 has no empty authority, so one that names no host names the address."""
+    if speech(call) is not Speech.HTTP2 or call.host:
+        return call
+    return replace(call, host=f"[{call.address}]:{call.port}" if ":" in call.address else f"{call.address}:{call.port}")
+
+
 def speech(call: Call) -> Speech:
     """How the call is spoken on the wire."""
-    return Speech.HTTP2 if call.speech is Speech.HTTP and call.method not in METHODS else call.speech
+    needs_http2 = call.speech is Speech.HTTP and call.method not in METHODS and call.alpn != "http/1.1"
+    return Speech.HTTP2 if needs_http2 else call.speech
 
 
-def can_be_made(call: Call) -> bool:
-    """Whether a client can say it: a path that begins with `/`; over negotiated HTTP/1.1, a method that HTTP/1 codecs know."""
+def is_malformed(call: Call) -> bool:
+    """Whether it is no request of HTTP, which Envoy's codec refuses before any configuration is looked at: a path that begins with no `/`, a host that is none,
+    a method that an HTTP/1.1 codec does not know."""
     if call.speech is Speech.TCP:
-        return True
-    return call.path.startswith("/") and (speech(call) is call.speech or call.alpn != "http/1.1")
+        return False
+    return not call.path.startswith("/") or not AUTHORITY.fullmatch(call.host) or (speech(call) is Speech.HTTP and call.method not in METHODS)
 
 
-async def made(call: Call, identity: Identity, *, greets: bool = False) -> Seen:
-    """Makes the call; never raises for what the network does. `greets`: with a PROXY header before everything else."""
+async def made(call: Call, identity: Identity, manner: Manner) -> Seen:
+    """Makes the call; never raises for what the network does."""
     seen = Seen()
     try:
-        async with asyncio.timeout(CALL_TIMEOUT_S):
-            await _make(call, identity, seen, greets)
+        async with asyncio.timeout(manner.patience_s):
+            await _make(call, identity, seen, manner)
     except TimeoutError:
         seen.error = "timeout"
     except (OSError, asyncio.IncompleteReadError) as error:
@@ -66,7 +88,7 @@ async def made(call: Call, identity: Identity, *, greets: bool = False) -> Seen:
     return seen
 
 
-async def _make(call: Call, identity: Identity, seen: Seen, greets: bool) -> None:
+async def _make(call: Call, identity: Identity, seen: Seen, manner: Manner) -> None:
     family = socket.AF_INET6 if ":" in call.address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
@@ -79,13 +101,13 @@ async def _make(call: Call, identity: Identity, seen: Seen, greets: bool) -> Non
     secure = {} if call.tls is ClientTls.PLAINTEXT else {"ssl": _context(call, identity), "server_hostname": call.sni}
     await asyncio.get_running_loop().sock_connect(sock, (call.address, call.port))
     seen.port = sock.getsockname()[1]
-    if greets:
+    if manner.greets:
         kind = "TCP6" if family == socket.AF_INET6 else "TCP4"
         greeting = f"PROXY {kind} {sock.getsockname()[0]} {call.address} {seen.port} {call.port}\r\n"
         await asyncio.get_running_loop().sock_sendall(sock, greeting.encode())
     reader, writer = await asyncio.open_connection(sock=sock, **secure)
     try:
-        if call.tls is ClientTls.MTLS and call.alpn.startswith("istio") and call.direction is not Direction.INBOUND:
+        if manner.expects_mesh and call.tls is ClientTls.MTLS and call.alpn.startswith("istio") and call.direction is not Direction.INBOUND:
             shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             if shown != identity.mesh_certificate:
                 seen.error = "not a certificate of the mesh"

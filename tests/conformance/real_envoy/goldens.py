@@ -22,7 +22,8 @@ from lateen.insight.simulate.case import emitted_for
 from lateen.insight.simulate.connection import INBOUND_CAPTURE_PORT, OUTBOUND_CAPTURE_PORT
 from lateen.insight.simulate.emitted import Chain, Emitted, Listener, Serialized
 from lateen.insight.simulate.evaluate import Result, evaluate
-from lateen.mesh.view import ProxyType, view_of
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import ProxyType
 from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import tls_pb2

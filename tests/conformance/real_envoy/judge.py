@@ -1,14 +1,14 @@
 """What the simulator says of a call against what Envoy did with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
-from client import Seen
+from client import Seen, is_malformed
 
 from lateen.config.kinds.istio.mesh_config import MeshConfig
-from lateen.insight.simulate.call import Call, Outcome
+from lateen.insight.simulate.call import Call, Outcome, Speech
 from lateen.insight.simulate.emitted import Emitted
-from lateen.insight.simulate.evaluate import Result
+from lateen.insight.simulate.evaluate import Result, evaluate
 from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2
 
 FORMAT = (
@@ -76,6 +76,8 @@ def disagreement(emitted: Emitted, call: Call, said: Result, seen: Seen, logged:
         return "no listener took it"
     if said.outcome in REFUSED:
         return _refused(said, seen, logged)
+    if said.manager is not None and is_malformed(call):
+        return _malformed(emitted, call, seen, logged)
     if not logged:
         return f"Envoy logged nothing: {seen}"
     if len(logged) > 1:
@@ -99,6 +101,15 @@ def _refused(said: Result, seen: Seen, logged: list[Logged]) -> str:
         is_bad_request = seen.answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")) or any(one.code == "400" or "DPE" in one.flags for one in logged)
         return "" if is_bad_request or (not seen.answer and entry is None) else f"Envoy answered: {seen.answer[:40]!r} {logged}"
     return f"Envoy answered: {seen.answer[:40]!r}" if seen.answer.startswith(b"HTTP/") else ""
+
+
+def _malformed(emitted: Emitted, call: Call, seen: Seen, logged: list[Logged]) -> str:
+    """What is no request goes no way of HTTP, whatever routes would make of it: the codec refuses it, or to the HTTP inspector it is bytes of no protocol."""
+    as_bytes = evaluate(emitted, replace(call, speech=Speech.TCP))
+    if as_bytes.tcp_proxy is not None and len(logged) == 1 and not logged[0].protocol:
+        return _forwarded(emitted, as_bytes, logged[0])
+    is_refused = all(not one.cluster and not one.route and (one.code in ("400", "404") or "DPE" in one.flags) for one in logged)
+    return "" if is_refused and (logged or seen.answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 404"))) else f"Envoy took what is no request: {seen} {logged}"
 
 
 def _http(emitted: Emitted, said: Result, entry: Logged) -> str:
