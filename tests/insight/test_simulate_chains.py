@@ -161,3 +161,14 @@ def test_source_addresses_types_and_ports():
 def test_transport_and_protocol_of_an_http_chain(tls, asked, expected):
     world = emitted([listener("0.0.0.0", 80, chain(filters=[http([])], tls=tls))])
     assert went(world, call(**asked)) == expected
+
+
+def test_what_matches_in_another_way_is_not_decided():
+    by_tree = listener("0.0.0.0", 80, chain("a"), filter_chain_matcher={"on_no_match": {"action": {"name": "a"}}})
+    assert evaluate(emitted([by_tree]), call()).outcome.value == "unsupported"
+    scoped = {"name": "x", "scope_key_builder": {"fragments": []}, "rds_config_source": {"ads": {}}, "scoped_rds": {"scoped_rds_config_source": {"ads": {}}}}
+    manager = http()
+    del manager["typed_config"]["route_config"]
+    manager["typed_config"]["scoped_routes"] = scoped
+    answer = evaluate(emitted([listener("0.0.0.0", 80, chain(filters=[manager]))]), call())
+    assert (answer.outcome.value, answer.reason) == ("unsupported", "HttpConnectionManager.scoped_routes")

@@ -44,6 +44,8 @@ def evaluate(emitted: Emitted, call: Call) -> Result:
     listener = listener_for(emitted, call)
     if listener is None:
         return Result(Outcome.NO_LISTENER)
+    if listener.message.HasField("filter_chain_matcher"):
+        return Result(Outcome.UNSUPPORTED, reason="Listener.filter_chain_matcher")
     seen = connection(listener, call)
     chain = filter_chain(listener, seen)
     if chain is None:
@@ -124,6 +126,8 @@ def _http(emitted: Emitted, chain: Chain, manager: hcm_pb2.HttpConnectionManager
     if call.speech is Speech.TCP or (call.tls is not ClientTls.PLAINTEXT and not ends_tls):
         return Result(Outcome.PROTOCOL_ERROR, chain=chain, requires_client_certificate=required)
     at = Result(Outcome.NO_VIRTUAL_HOST, chain=chain, manager=manager, requires_client_certificate=required)
+    if manager.HasField("scoped_routes"):
+        raise Unsupported("HttpConnectionManager.scoped_routes")
     config = emitted.route_config(manager)
     if config is None:
         return _with(at, route_config=manager.rds.route_config_name, reason="the route configuration does not exist")
