@@ -45,7 +45,17 @@ def rule(body, name="d", host="web"):
             rule("trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: a, to: b}]}}}"),
             [("LTN0503", "spec.trafficPolicy.loadBalancer.localityLbSetting")],
         ),
-        (rule("trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}"), [("LTN0504", "spec.trafficPolicy.tls.credentialName")]),
+        (
+            rule("trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}"),
+            [("LTN0504", "spec.trafficPolicy.tls.credentialName"), ("IST0128", "spec.trafficPolicy.tls")],
+        ),
+        (rule("trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /etc/root.pem}}"), []),
+        (rule("trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true}}"), []),
+        (
+            rule("trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: MUTUAL, clientCertificate: /a, privateKey: /b}}]}"),
+            [("IST0129", "spec.trafficPolicy.portLevelSettings[0].tls")],
+        ),
+        (rule("subsets: [{name: nowhere, labels: {topology.kubernetes.io/region: ''}}]"), [("IST0173", "spec.subsets[0].labels")]),
         (
             rule("trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 100}}}}"),
             [("LTN0505", "spec.trafficPolicy.loadBalancer.consistentHash.maglev.tableSize")],

@@ -12,7 +12,7 @@ from lateen.config import store
 from lateen.config.decode import ref_of
 from lateen.config.defaults import LOCAL, MESH_CONFIG_MAP, mesh_config_of
 from lateen.config.kinds.istio.gateway import Gateway
-from lateen.config.kinds.kubernetes.core import ConfigMap
+from lateen.config.kinds.kubernetes.core import ConfigMap, Namespace
 from lateen.config.kinds.kubernetes.pod import Pod, PodTemplate
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.support import not_in_force_of_mesh
@@ -57,6 +57,9 @@ def _findings(objects: Iterable[Object]) -> tuple[Finding, ...]:
     made_up = gateway_pods((item for item in written.values() if isinstance(item, Gateway)), pod_labels(written.values()))
     everything = {**{ref_of(item): item for item in made_up}, **written}
     everything |= {ref_of(pod): pod for item in list(everything.values()) for pod in _pods(item)}
+    names = {item.namespace for item in everything.values() if item.namespace}
+    spaces = {ObjectRef(Namespace.__name__, "", name): Namespace(meta=Meta(name=name)) for name in names}
+    everything = {**spaces, **everything}
     db = Db()
     for ref, item in everything.items():
         store.OBJECTS.set(db, ref, item)

@@ -10,13 +10,15 @@ from difflib import get_close_matches
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef, full_host
 from lateen.config.kinds.istio.destination_rule import DestinationRule
-from lateen.config.kinds.istio.traffic_policy import ConsistentHash, PortTrafficPolicy, TrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import ClientTls, ClientTlsMode, ConsistentHash, PortTrafficPolicy, TrafficPolicy
+from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lateen.config.store import OBJECTS, in_namespace, one
 from lateen.incremental import Db, query
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.hosts import is_within
 from lateen.mesh.model import Labels, label_pairs, selects
+from lateen.mesh.pods import pods_selected
 from lateen.mesh.services import service, services_by_host
 
 MAX_TABLE = 5000011
@@ -62,6 +64,8 @@ def _label_sets(db: Db, namespace: str, hostname: str) -> frozenset[Labels]:
     selector = found.selector if found else ()
     templates = (labels for kind in TEMPLATED for labels in _template_labels(db, kind, namespace))
     expected = {labels for labels in templates if selector and selects(selector, labels)}
+    pods = (one(db, Pod, namespace, name) for name in pods_selected(db, namespace, selector))
+    expected |= {label_pairs(pod.meta.labels) for pod in pods if pod is not None}
     return frozenset(one.labels for one in endpoints(db, namespace, hostname)) | expected
 
 
@@ -127,8 +131,20 @@ def _policies(rule: DestinationRule, key: ObjectRef) -> Iterator[Finding]:
         if policy.tls is not None and policy.tls.credential_name and rule.spec.workload_selector is None:
             text = "gateways use it; sidecars only under a rule with a workloadSelector, and send in the clear under this one"
             yield Finding("LTN0504", Severity.INFO, text, key, f"{path}.tls.credentialName", "add `workloadSelector` if sidecars are meant")
+        if policy.tls is not None:
+            yield from _verification(policy.tls, rule.spec.workload_selector is not None, key, path)
         if balancer is not None and balancer.consistent_hash is not None:
             yield from _table(balancer.consistent_hash, key, f"{path}.loadBalancer.consistentHash")
+
+
+def _verification(tls: ClientTls, has_selector: bool, key: ObjectRef, path: str) -> Iterator[Finding]:
+    """TLS to a server whose certificate no root of the user's vouches for."""
+    is_own = tls.mode in (ClientTlsMode.SIMPLE, ClientTlsMode.MUTUAL)
+    if not is_own or tls.ca_certificates or tls.insecure_skip_verify or (tls.credential_name and has_selector):
+        return
+    code = "IST0129" if ".portLevelSettings" in path else "IST0128"
+    text = "names no root for the server's certificate: sidecars take what the machine's own roots vouch for"
+    yield Finding(code, Severity.INFO, text, key, f"{path}.tls", "name the server's root in `caCertificates`")
 
 
 def _table(hashing: ConsistentHash, key: ObjectRef, path: str) -> Iterator[Finding]:

@@ -11,10 +11,11 @@ from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.gateway import Gateway, Server, ServerTlsMode
 from lateen.config.kinds.kubernetes.core import Namespace
-from lateen.config.store import everywhere, ref, root_namespace
+from lateen.config.kinds.kubernetes.pod import Pod
+from lateen.config.store import everywhere, one, ref, root_namespace
 from lateen.incremental import Db, query
 from lateen.mesh.credentials import ROOT_SUFFIX, Unusable, certificate, root
-from lateen.mesh.gateways import merged, refusal_finding
+from lateen.mesh.gateways import merged, refusal_findings
 from lateen.mesh.model import Labels, label_pairs
 from lateen.mesh.pods import pods_selected
 from lateen.mesh.services import all_services
@@ -31,11 +32,18 @@ def _homes(db: Db, selector: Labels) -> tuple[str, ...]:
     return tuple(one for one in namespaces if pods_selected(db, one, selector)) or (root_namespace(db),)
 
 
-@query
 def _targets(db: Db, selector: Labels) -> tuple[ServiceTarget, ...]:
-    """The Service ports of a workload with these labels; a target port by name is left out, its number is the pod's."""
+    """The Service ports of a workload with these labels, in whatever namespace."""
+    return _targets_at(db, "", selector)
+
+
+@query
+def _targets_at(db: Db, namespace: str, selector: Labels) -> tuple[ServiceTarget, ...]:
+    """The Service ports of a workload with these labels in a namespace, empty: any. A target port by name is left out, its number is the pod's."""
     found: list[ServiceTarget] = []
     for service in all_services(db):
+        if service.namespace != namespace and namespace:
+            continue
         if service.selector and set(service.selector) <= set(selector):
             found.extend(
                 ServiceTarget(service.hostname, service.namespace, port.number, port.target if isinstance(port.target, int) else port.number)
@@ -64,15 +72,33 @@ def _credential_problems(db: Db, server: Server, namespace: str) -> Iterator[Unu
 
 
 @query
+def _ports_at(db: Db, home: str, selector: Labels) -> frozenset[int]:
+    """Ports, and target ports, of the Services through which the workloads are reached that a selector selects in a namespace."""
+    names = pods_selected(db, home, selector)
+    labels = {label_pairs(pod.meta.labels) for name in names if (pod := one(db, Pod, home, name)) is not None}
+    return frozenset(number for own in labels for found in _targets_at(db, home, own) for number in (found.service_port, found.port))
+
+
+def _unoffered(db: Db, name: ObjectRef, selector: Labels, servers: tuple[Server, ...]) -> Iterator[Finding]:
+    """Servers on ports that nobody outside reaches: Services have the workload, none has the port."""
+    offered = frozenset(number for home in _homes(db, selector) for number in _ports_at(db, home, selector))
+    for index, server in enumerate(servers):
+        if offered and server.port is not None and server.port.number and server.port.number not in offered:
+            text = f"no Service of the workloads that are selected has this port: `{server.port.number}`"
+            hint = f"they have {', '.join(map(str, sorted(offered)))}; it is listened at as it is"
+            yield Finding("IST0162", Severity.WARNING, text, name, f"spec.servers[{index}].port.number", hint)
+
+
+@query
 def _of_gateway(db: Db, name: ObjectRef, selector: Labels, servers: tuple[Server, ...]) -> tuple[Finding, ...]:
     found = []
     for index, server in enumerate(servers):
         for home in _homes(db, selector):
             for problem in _credential_problems(db, server, home):
-                code = "IST0101" if problem.is_missing else "LTN0214"
+                code = "IST0101" if problem.is_missing else "IST0161"
                 hint = "create it in the namespace of the gateway's pods; until then only this server is closed"
                 found.append(Finding(code, Severity.ERROR, problem.reason, name, f"spec.servers[{index}].tls.credentialName", hint))
-    return tuple(found)
+    return (*found, *_unoffered(db, name, selector, servers))
 
 
 @query
@@ -81,5 +107,6 @@ def findings(db: Db) -> tuple[Finding, ...]:
     gateways = everywhere(db, Gateway)
     found = [one for gateway in gateways for one in _of_gateway(db, ref(gateway), label_pairs(gateway.spec.selector), gateway.spec.servers)]
     for selector in sorted({label_pairs(gateway.spec.selector) for gateway in gateways}):
-        found += (refusal_finding(refusal) for refusal in merged(db, selector, _targets(db, selector)).refused)
+        refused = merged(db, selector, _targets(db, selector)).refused
+        found += (finding for refusal in refused for finding in refusal_findings(refusal))
     return tuple(dict.fromkeys(found))

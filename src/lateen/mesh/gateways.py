@@ -5,7 +5,7 @@ certificates are `mesh.credentials`.
 Source: Istio Gateway, Server; the order is oldest Gateway first, servers as written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,6 +15,7 @@ from lateen.config.kinds.istio.gateway import Gateway, Server, ServerTls, Server
 from lateen.config.store import age, everywhere, ref
 from lateen.incremental import Db, index, query
 from lateen.mesh.gateway_api.listeners import BoundGateway, api_gateways
+from lateen.mesh.hosts import overlap
 from lateen.mesh.ingress import ingress_gateways
 from lateen.mesh.model import Labels, Protocol, label_pairs, selects
 from lateen.mesh.protocols import declared_protocol
@@ -35,6 +36,10 @@ class ServerKind(Enum):
     HTTP = "http"
     TCP = "tcp"
     TLS = "tls"
+
+
+CONFLICT = "IST0145"
+"""Two Gateways want one host on one port."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,13 @@ class ServerGroup:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A server that is not opened, why, and the server it gave way to."""
+    """A server that is not opened, why, and the server it gave way to: its Gateway as VirtualServices name it, and the object."""
 
     server: GatewayServer
     code: str
     reason: str
     winner: str
+    winner_origin: ObjectRef
 
 
 @dataclass(frozen=True)
@@ -185,39 +191,46 @@ class _Merge:
     def __init__(self) -> None:
         self.groups: dict[tuple[int, str], list[GatewayServer]] = {}
         self.refused: list[Refusal] = []
-        self._tls_hosts: dict[tuple[int, str, tuple[str, str]], str] = {}
-        self._routes: dict[str, str] = {}
+        self._tls_hosts: dict[tuple[int, str, tuple[str, str]], GatewayServer] = {}
+        self._routes: dict[str, GatewayServer] = {}
 
     def add(self, server: GatewayServer, target: int) -> None:
         """Opens the server, or notes the refusal."""
         if target in RESERVED_PORTS:
-            return self._refuse(server, "LTN0215", f"port {target} is the proxy's own", server.gateway)
+            return self._refuse(server, "LTN0215", f"port {target} is the proxy's own", server)
         bind = "" if server.bind in ("0.0.0.0", "::") else server.bind
         if server.tls is not None:
             keys = [(target, bind, host) for host in server.hosts]
             taken = next((self._tls_hosts[key] for key in keys if key in self._tls_hosts), None)
             for key in keys:
-                self._tls_hosts.setdefault(key, server.gateway)
+                self._tls_hosts.setdefault(key, server)
             if taken is not None:
-                return self._refuse(server, "IST0145", "an older server has the same host on the same port", taken)
+                return self._refuse(server, CONFLICT, "an older server has the same host on the same port", taken)
         held = self.groups.get((target, bind))
         opens_plain = server.kind is ServerKind.TCP and held is not None and held[0].kind is ServerKind.TLS
         if held and opens_plain and all(one.kind is ServerKind.TLS for one in held):
             held.append(server)
             return None
         if held and held[0].kind is not server.kind:
-            return self._refuse(server, "LTN0211", f"port {server.port} already speaks {held[0].kind.value}, an older server's choice", held[0].gateway)
+            code = CONFLICT if _shares_host(server, held[0]) else "LTN0211"
+            return self._refuse(server, code, f"port {server.port} already speaks {held[0].kind.value}, an older server's choice", held[0])
         if held and server.kind is ServerKind.TCP:
-            return self._refuse(server, "LTN0212", f"port {server.port} already has a TCP server", held[0].gateway)
+            code = CONFLICT if _shares_host(server, held[0]) else "LTN0212"
+            return self._refuse(server, code, f"port {server.port} already has a TCP server", held[0])
         if server.kind is ServerKind.TLS and server.route_name in self._routes:
             return self._refuse(server, "LTN0213", f"another server of the Gateway has the port name: `{server.port_name}`", self._routes[server.route_name])
         if server.kind is ServerKind.TLS and server.route_name:
-            self._routes[server.route_name] = server.gateway
+            self._routes[server.route_name] = server
         self.groups.setdefault((target, bind), []).append(server)
         return None
 
-    def _refuse(self, server: GatewayServer, code: str, reason: str, winner: str) -> None:
-        self.refused.append(Refusal(server, code, reason, winner))
+    def _refuse(self, server: GatewayServer, code: str, reason: str, winner: GatewayServer) -> None:
+        self.refused.append(Refusal(server, code, reason, winner.gateway, winner.origin))
+
+
+def _shares_host(one: GatewayServer, other: GatewayServer) -> bool:
+    """Whether two servers of different Gateways serve some host both."""
+    return one.gateway != other.gateway and any(overlap(left[1], right[1]) for left in one.hosts for right in other.hosts)
 
 
 def _named(server: GatewayServer, target: int) -> GatewayServer:
@@ -268,8 +281,11 @@ def http_route_names(db: Db, view: View) -> tuple[str, ...]:
     return tuple(sorted(_by_route_name.whole(db, view.labels, view.targets))) if view.is_router else ()
 
 
-def refusal_finding(refusal: Refusal) -> Finding:
-    """What the owner of a refused server should know."""
+def refusal_findings(refusal: Refusal) -> Iterator[Finding]:
+    """What the owner of a refused server should know, and of a conflict the other's."""
     where = f"spec.servers[{refusal.server.position}]"
     hint = "use another port or host" if refusal.winner != refusal.server.gateway else "merge the servers"
-    return Finding(refusal.code, Severity.WARNING, f"{refusal.reason}: `{refusal.winner}`", refusal.server.origin, where, hint)
+    yield Finding(refusal.code, Severity.WARNING, f"{refusal.reason}: `{refusal.winner}`", refusal.server.origin, where, hint)
+    if refusal.code == CONFLICT and refusal.winner != refusal.server.gateway:
+        text = f"a younger server on port {refusal.server.port} gives way to this one's: `{refusal.server.gateway}`"
+        yield Finding(CONFLICT, Severity.INFO, text, refusal.winner_origin, "spec.servers", "use another port or host for one of them")

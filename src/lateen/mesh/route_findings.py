@@ -14,7 +14,7 @@ from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.istio.virtual_service import Destination, HttpMatch, HttpRoute, StringMatch, TcpMatch, TlsMatch, VirtualService
 from lateen.config.store import OBJECTS, one
 from lateen.incremental import Db, query
-from lateen.mesh.destination_rules import destination_rule
+from lateen.mesh.destination_rules import EffectiveRule, destination_rule
 from lateen.mesh.header_values import is_format
 from lateen.mesh.hosts import is_within, overlap
 from lateen.mesh.model import Service
@@ -71,9 +71,11 @@ def _targets(db: Db, service: VirtualService, key: ObjectRef) -> Iterator[Findin
         found = _target(db, host, key.namespace)
         if found is None:
             yield Finding("IST0101", Severity.ERROR, f"no service has this host: `{to.host}`", key, f"{field}.host", _close(db, to.host, key.namespace))
+            rule = destination_rule(db, key.namespace, key.namespace, host)
+            yield from _subset(rule, to, key, field) if rule else ()
             continue
         yield from _port(found, to, key, field)
-        yield from _subset(db, found, to, key, field)
+        yield from _subset(destination_rule(db, key.namespace, found.namespace, found.hostname), to, key, field)
 
 
 @query
@@ -114,10 +116,9 @@ def _port(found: Service, to: Destination, key: ObjectRef, field: str) -> Iterat
         yield Finding("IST0112", Severity.ERROR, text, key, f"{field}.port", f"say which: {', '.join(numbers)}")
 
 
-def _subset(db: Db, found: Service, to: Destination, key: ObjectRef, field: str) -> Iterator[Finding]:
+def _subset(rule: EffectiveRule | None, to: Destination, key: ObjectRef, field: str) -> Iterator[Finding]:
     if not to.subset:
         return
-    rule = destination_rule(db, key.namespace, found.namespace, found.hostname)
     names = [subset.name for subset in rule.subsets] if rule else []
     if to.subset not in names:
         close = get_close_matches(to.subset, names, 1)
@@ -146,6 +147,12 @@ def _gateways(db: Db, service: VirtualService, key: ObjectRef) -> Iterator[Findi
     if lost and (served or all(one(db, Gateway, *name.split("/", 1)) for name in others)):
         text = f"none of its Gateways serves `{', '.join(lost)}`"
         yield Finding("IST0132", Severity.WARNING, text, key, "spec.hosts", f"they serve {', '.join(dict.fromkeys(served)) or 'no host of this namespace'}")
+        return
+    for name in others:
+        hosts = _served(db, name, key.namespace)
+        if hosts and not any(overlap(host, one) for host in heading.hosts for one in hosts):
+            text = f"this Gateway serves none of the hosts: `{name}`"
+            yield Finding("IST0132", Severity.WARNING, text, key, "spec.gateways", f"it serves {', '.join(hosts)}")
 
 
 @query
@@ -185,7 +192,7 @@ def _dead(field: str, routes: Sequence[tuple[Match, ...]], key: ObjectRef) -> It
         own: list[tuple[str, Match | None]] = []
         for index, entry in enumerate(entries):
             inner = covered[index] or _coverer(entry, own)
-            if inner and entry is not None and not all(covered):
+            if inner and entry is not None:
                 text = f"never decides: {inner} takes its requests"
                 yield Finding("IST0131", Severity.INFO, text, key, f"{place}.match[{index}]", "leave it out")
             own.append((f"{place}.match[{index}]" if entry is not None else place, entry))

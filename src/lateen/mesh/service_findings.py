@@ -10,7 +10,7 @@ from lateen.base.names import ObjectRef
 from lateen.config.store import OBJECTS
 from lateen.incremental import Db, query
 from lateen.mesh.endpoints import entry_endpoints
-from lateen.mesh.model import Endpoint, Port, Registry, Resolution, Service
+from lateen.mesh.model import Endpoint, Port, Protocol, Registry, Resolution, Service
 from lateen.mesh.service_entries import entry_services
 from lateen.mesh.services import kubernetes_service, services_by_host
 
@@ -20,7 +20,28 @@ def service_findings(db: Db) -> tuple[Finding, ...]:
     """Of all ServiceEntries and Services, by kind, namespace and name."""
     entries = sorted(OBJECTS.keys(db, ("ServiceEntry",)))
     services = sorted(OBJECTS.keys(db, ("Service",)))
-    return (*(one for key in entries for one in entry_findings(db, key)), *(one for key in services for one in alias_findings(db, key)))
+    return (
+        *(one for key in entries for one in entry_findings(db, key)),
+        *(one for key in services for one in (*alias_findings(db, key), *port_findings(db, key))),
+    )
+
+
+SYSTEM_NAMESPACES = ("istio-system", "kube-system", "kube-public", "kube-node-lease", "local-path-storage")
+"""Whose Services are not for users to name."""
+
+
+@query
+def port_findings(db: Db, key: ObjectRef) -> tuple[Finding, ...]:
+    """Of one Kubernetes Service's ports whose protocol nothing says."""
+    service = kubernetes_service(db, key.namespace, key.name)
+    if service is None or service.resolution is Resolution.ALIAS or key.namespace in SYSTEM_NAMESPACES:
+        return ()
+    unnamed = (port for port in service.ports if port.protocol is Protocol.UNSUPPORTED)
+    hint = "begin its name with `http-`, `grpc-`, `tcp-` …, or set appProtocol; a server that speaks first answers 200 ms sooner then"
+    return tuple(
+        Finding("IST0118", Severity.INFO, f"port {port.number} does not say what it speaks: each connection is looked at", key, "spec.ports", hint)
+        for port in unnamed
+    )
 
 
 @query

@@ -346,6 +346,8 @@ def findings(db: Db) -> tuple[Finding, ...]:
             if winner is not None and winner is not heading:
                 text = f"has no effect on sidecars for `{host}`, which an older VirtualService has: `{winner.namespace}/{winner.origin.name}`"
                 found.append(Finding("IST0109", Severity.ERROR, text, heading.origin, "spec.hosts", "merge the two"))
+                text = f"a younger VirtualService for `{host}` has no effect on sidecars beside this one: `{heading.namespace}/{heading.origin.name}`"
+                found.append(Finding("IST0109", Severity.INFO, text, winner.origin, "spec.hosts", "merge the two"))
     for service in everywhere(db, VirtualService):
         found += _delegate_findings(db, service)
     return tuple(found)

@@ -29,6 +29,7 @@ FORMAT = (
     + "\n"
 )
 """The access log's format, set through the mesh configuration."""
+PATIENT_S = 20.0
 REFUSED = (Outcome.NO_FILTER_CHAIN, Outcome.PROTOCOL_ERROR, Outcome.TLS_ERROR, Outcome.MTLS_ERROR)
 CODES = {
     route_components_pb2.RedirectAction.MOVED_PERMANENTLY: 301,
@@ -40,9 +41,10 @@ CODES = {
 
 
 def with_our_log(mesh: MeshConfig) -> MeshConfig:
-    """The mesh configuration with the one access log that is read here."""
+    """The mesh configuration with the one access log that is read here, and with protocol detection that outlasts a machine under load: no call says when."""
+    waits = {} if mesh.protocol_detection_timeout is not None else {"protocol_detection_timeout": PATIENT_S}
     return msgspec.structs.replace(
-        mesh, access_log_file="/dev/stdout", access_log_format=FORMAT, access_log_encoding=MeshConfig().access_log_encoding, default_providers=None
+        mesh, **waits, access_log_file="/dev/stdout", access_log_format=FORMAT, access_log_encoding=MeshConfig().access_log_encoding, default_providers=None
     )
 
 

@@ -122,9 +122,10 @@ def _objects(folder: Path) -> tuple[tuple[Object, ...], tuple[Refusal, ...]]:
 
 
 UNTIMED = datetime(2024, 6, 1, tzinfo=UTC).timestamp()
-"""When objects without a creationTimestamp count as made. Istio has no rule for such: an API server dates everything it stores. The data set's own stand-in for one gave all of them one time;
-which one, its README leaves open. This is the one date that its hand-written cases give beside the oldest, and the answers where dated and undated objects meet allow only times close by:
-neither the oldest (a zero time) nor the youngest (the time of loading). Files that `lateen up` reads are not dated here: `config.store` says what goes for them."""
+"""When objects without a creationTimestamp count as made. Istio has no rule for such: an API server dates everything it stores. The data set's own stand-in
+for one gave all of them one time; which one, its README leaves open. This is the one date that its hand-written cases give beside the oldest, and the answers
+where dated and undated objects meet allow only times close by: neither the oldest (a zero time) nor the youngest (the time of loading). Files that `lateen up`
+reads are not dated here: `config.store` says what goes for them."""
 
 
 def _dated(one: Object) -> Object:
