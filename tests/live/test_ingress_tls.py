@@ -88,7 +88,7 @@ def test_certificates_of_a_gateway(mesh: Mesh) -> None:
     until(lambda: served(port, "first.example.com") == newer, 20, "the new certificate is served")
 
     write_secret(folder / "first.yaml", "first", chain, certificate("first.example.com")[1])
-    until(lambda: "LTN0214" in mesh.output(), 20, "a key that is not the certificate's is told")
+    until(lambda: "IST0161" in mesh.output(), 20, "a key that is not the certificate's is told")
     assert served(port, "second.example.com") == other
     assert served(port, "first.example.com") == newer, "what worked goes on"
     assert mesh.pod_pids() == envoy, "no proxy was restarted"
