@@ -3,6 +3,7 @@
 Cluster, route-configuration and virtual-host names are Istio's: dashboards, users' EnvoyFilters and tools depend on them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 BLACK_HOLE = "BlackHoleCluster"
@@ -24,6 +25,10 @@ GRPC_SERVER_LISTENERS = "xds.istio.io/grpc/lds/inbound/"
 """Listeners of gRPC servers without a proxy: followed by the address they listen at. Source: Istio, `server_listener_resource_name_template`."""
 LONGEST_NAME = 253
 """Of an object. Source: Kubernetes."""
+INJECT_TEMPLATES = "inject.istio.io/templates"
+"""The annotation of a pod that says what injection adds to it, comma-separated."""
+PROXYLESS_TEMPLATES = frozenset({"grpc-agent", "grpc-simple"})
+"""Nothing but what a gRPC library needs that is configured itself. Source: Istio, injection templates."""
 PROXY_MARK = 1337
 """The socket mark (SO_MARK) of what a proxy sends: redirect rules let it pass."""
 
@@ -38,6 +43,16 @@ class ObjectRef:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def injection_templates(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The injection templates that a pod's annotations ask for; empty: the usual one."""
+    return tuple(name for part in str(annotations.get(INJECT_TEMPLATES, "")).split(",") if (name := part.strip()))
+
+
+def is_proxyless(annotations: Mapping[str, str]) -> bool:
+    """Whether a pod's gRPC library is configured itself, and no proxy stands beside it."""
+    return not PROXYLESS_TEMPLATES.isdisjoint(injection_templates(annotations))
 
 
 def registered_name(group: str, address: str, network: str = "") -> str:

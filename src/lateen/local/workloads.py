@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from lateen.base.names import injection_templates, is_proxyless
 from lateen.local.podspec import Claim, Json, OwnerReference, Pod, PodMeta, PodSpec, Volume, decoded, without_nulls
 
 _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -19,8 +20,6 @@ _HASH_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 """The annotation by which a restart of a workload is asked for. Source: kubectl rollout restart."""
 _INJECT = "sidecar.istio.io/inject"
-_TEMPLATES = "inject.istio.io/templates"
-_PROXYLESS = frozenset({"grpc-agent", "grpc-simple"})
 
 
 class BadWorkload(Exception):
@@ -125,16 +124,7 @@ def is_meshed(metadata: Mapping[str, Any], namespace_labels: Mapping[str, str]) 
 
 def is_gateway(metadata: Mapping[str, Any], spec: PodSpec) -> bool:
     """Whether the pod is a proxy and nothing else. Source: Istio, gateway injection: template `gateway`, image `auto`."""
-    return "gateway" in _templates(metadata) or [(c.name, c.image) for c in spec.containers] == [("istio-proxy", "auto")]
-
-
-def is_proxyless(metadata: Mapping[str, Any]) -> bool:
-    """Whether the pod's gRPC library is configured itself. Source: Istio, injection templates of proxyless gRPC."""
-    return not _PROXYLESS.isdisjoint(_templates(metadata))
-
-
-def _templates(metadata: Mapping[str, Any]) -> list[str]:
-    return [one.strip() for one in str((metadata.get("annotations") or {}).get(_TEMPLATES, "")).split(",")]
+    return "gateway" in injection_templates(metadata.get("annotations") or {}) or [(c.name, c.image) for c in spec.containers] == [("istio-proxy", "auto")]
 
 
 def template_pod(source: Workload, index: int, namespace_labels: Mapping[str, str]) -> Pod:
@@ -163,7 +153,7 @@ def template_pod(source: Workload, index: int, namespace_labels: Mapping[str, st
         owner_references=() if owner is None else (owner,),
         uid=short_hash([source.namespace, name, revision], 20),
     )
-    proxyless = meshed and not gateway and is_proxyless(metadata)
+    proxyless = meshed and not gateway and is_proxyless(annotations)
     return Pod(metadata=meta, spec=spec, is_meshed=meshed, is_gateway=gateway, is_proxyless=proxyless, workload=source.key, revision=revision)
 
 

@@ -108,7 +108,8 @@ def _route(route: Route) -> Route | None:
     if isinstance(action, Forward):
         targets = tuple(replace(target, request=NO_CHANGES, response=NO_CHANGES, authority="") for target in action.targets)
         keys = tuple(key for key in action.hash_keys if key.header)
-        action = replace(action, targets=targets, hash_keys=keys, prefix=None, regex=None, authority="", mirrors=())
+        retries = action.retries and replace(action.retries, avoids_tried_hosts=False, prefers_other_priorities=False, host_attempts=0)
+        action = replace(action, targets=targets, retries=retries, hash_keys=keys, prefix=None, regex=None, authority="", mirrors=())
     return replace(route, match=match, action=action, request=NO_CHANGES, response=NO_CHANGES, cors=None)
 
 
