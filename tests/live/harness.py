@@ -72,6 +72,8 @@ class Mesh:
     def _named(self, arguments: tuple[str, ...]) -> tuple[str, ...]:
         if arguments[0] in ("validate", "version", "simulate"):
             return arguments
+        if arguments[0] == "ca":
+            return (*arguments, "--name", self.name)
         return (arguments[0], "--name", self.name, *arguments[1:])
 
     def start(self, *paths: Path | str, options: tuple[str, ...] = (), wait: bool = True) -> "Mesh":

@@ -47,9 +47,11 @@ def certificate(host: str) -> tuple[str, str, int]:
     return signed.public_bytes(serialization.Encoding.PEM).decode(), pem.decode(), signed.serial_number
 
 
-def write_secret(path: Path, name: str, chain: str, key: str) -> None:
-    texts = [base64.b64encode(text.encode()).decode() for text in (chain, key)]
-    text = "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}, namespace: istio-system}}\ndata: {{tls.crt: {}, tls.key: {}}}\n".format(name, *texts)
+def write_secret(path: Path, name: str, chain: str, key: str, ca: str = "") -> None:
+    """`ca`: of the clients; empty: the Secret has none."""
+    data = {"tls.crt": chain, "tls.key": key} | ({"ca.crt": ca} if ca else {})
+    listed = "".join(f"  {field}: {base64.b64encode(text.encode()).decode()}\n" for field, text in data.items())
+    text = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: istio-system}}\ndata:\n{listed}"
     temporary = path.with_suffix(".new")
     temporary.write_text(text)
     temporary.replace(path)

@@ -19,6 +19,7 @@ TABLE = {
     },
     "headless": {"db.default.svc.cluster.local": {"db-0": ["10.0.0.7"], "db-1": ["10.0.0.8"]}},
     "aliases": {"out.default.svc.cluster.local": "Www.Example.Com."},
+    "scoped": {"team": {"own.example": ["240.240.0.3"], "api.example.com": ["240.240.0.4"], "*.team.example": ["240.240.0.5"]}},
 }
 NAMES = names(TABLE)
 
@@ -34,6 +35,12 @@ NAMES = names(TABLE)
         ("db-1.db.default.svc.cluster.local", "x", ("10.0.0.8",)),
         ("db", "default", ("10.0.0.7", "10.0.0.8")),
         ("api.example.com", "x", ("240.240.0.1",)),
+        ("api.example.com", "team", ("240.240.0.4",)),
+        ("own.example", "team", ("240.240.0.3",)),
+        ("own.example", "x", Unknown.NOT_OURS),
+        ("one.team.example", "team", ("240.240.0.5",)),
+        ("one.team.example", "x", Unknown.NOT_OURS),
+        ("reviews.default", "team", ("10.96.0.1", "fd00::1")),
         ("a.b.wild.example", "x", ("240.240.0.2",)),
         ("wild.example", "x", Unknown.NOT_OURS),
         ("out", "default", Alias("www.example.com")),
@@ -101,3 +108,8 @@ def test_noise_is_refused_and_nothing_else(noise):
 def test_a_name_that_points_at_itself_ends():
     with pytest.raises(dns.MalformedQuery):
         dns.query(struct.pack("!6H", 1, 0, 1, 0, 0, 0) + b"\xc0\x0c\0\1\0\1")
+
+
+def test_a_hosts_file_has_the_names_of_its_namespace():
+    assert "240.240.0.3\town.example\n" in NAMES.hosts("", "team") and "240.240.0.4\tapi.example.com\n" in NAMES.hosts("", "team")
+    assert "own.example" not in NAMES.hosts("", "default") and "240.240.0.1\tapi.example.com\n" in NAMES.hosts("", "default")

@@ -25,6 +25,8 @@ ISTIO_VERSION: Final = "1.32.0"
 _SO_MARK: Final = (1, 36)
 _STATS_PREFIXES: Final = ("cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "istio", "main_thread", "workers", "sds")
 """`istio`: the scope of the mesh's own metrics. Full statistics cost seconds of start-up at a thousand services."""
+PROXY_CONFIG_ANNOTATION: Final = "proxy.istio.io/config"
+"""The pod's own ProxyConfig, which control lays over the mesh's."""
 OPEN_CONNECTIONS: Final = ".downstream_cx_active"
 """The end of the names of listeners' gauges of open connections. (`server.total_connections` is as old as the last flush, up to 5 s.)"""
 _BUCKETS_MS: Final = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000)
@@ -96,7 +98,8 @@ def node_block(pod: PodIdentity, options: BootstrapOptions) -> Json:
         "MESH_ID": options.mesh_id or options.trust_domain,
         "DNS_CAPTURE": "true" if options.uses_node_dns and pod.proxy_type is ProxyType.SIDECAR else "false",
     }
-    for key, value in (("NETWORK", options.network), ("OWNER", pod.owner), ("NODE_NAME", pod.node_name)):
+    own = pod.annotations.get(PROXY_CONFIG_ANNOTATION, "")
+    for key, value in (("NETWORK", options.network), ("OWNER", pod.owner), ("NODE_NAME", pod.node_name), ("PROXY_CONFIG", own)):
         if value:
             metadata[key] = value
     block: Json = {"id": pod.node_id(options.domain), "cluster": f"{pod.app}.{pod.namespace}", "metadata": metadata}

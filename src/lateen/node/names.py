@@ -30,16 +30,20 @@ Answer = tuple[str, ...] | Alias | Unknown
 @dataclass(frozen=True)
 class Names:
     """`addresses`: full name, lower case → addresses, of pods behind headless Services too. `wildcards`: `x.y` for `*.x.y`. `fixed`: names that have a
-    Service's own address, and so belong into hosts files."""
+    Service's own address, and so belong into hosts files. `scoped`: namespace → names that only its pods know, which come first there."""
 
     domain: str = "cluster.local"
     addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     wildcards: Mapping[str, Sequence[str]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
+    scoped: Mapping[str, "Names"] = field(default_factory=dict)
 
     def answer(self, name: str, namespace: str, is_proxy: bool = False) -> Answer:
         """What `name` (lower case, no last dot) is for a pod of `namespace`. `is_proxy`: only the cluster's own names, not those the mesh made up."""
+        own = self.scoped[namespace].answer(name, "", is_proxy) if namespace in self.scoped else Unknown.NOT_OURS
+        if not isinstance(own, Unknown):
+            return own
         for full in self._spellings(name, namespace):
             if is_proxy and not self._is_ours(full):
                 continue
@@ -71,18 +75,20 @@ class Names:
         """The pod's hosts file: its own lines, then a line per address of a Service with all its spellings."""
         suffix = f".svc.{self.domain}"
         lines = []
-        for full in sorted(self.fixed):
+        own = self.scoped.get(namespace, Names())
+        addresses = {name: found.addresses[name] for found in (self, own) for name in found.fixed}
+        for full in sorted(addresses):
             spellings = [full]
             if full.endswith(suffix):
                 short = full.removesuffix(suffix)
                 name, _, where = short.partition(".")
                 spellings += [f"{short}.svc", short, *([name] if where == namespace else [])]
-            lines += [f"{address}\t{' '.join(spellings)}" for address in self.addresses[full]]
+            lines += [f"{address}\t{' '.join(spellings)}" for address in addresses[full]]
         return own_lines.rstrip("\n") + "\n" + "".join(f"{line}\n" for line in lines)
 
 
 def names(table: Mapping[str, Any], domain: str = "cluster.local") -> Names:
-    """The names in the `spec` of a DnsTable as control sends it: `entries`, `headless`, `aliases`."""
+    """The names in the `spec` of a DnsTable as control sends it: `entries`, `headless`, `aliases`, `scoped`."""
     entries: Mapping[str, Sequence[str]] = table.get("entries") or {}
     headless: Mapping[str, Mapping[str, Sequence[str]]] = table.get("headless") or {}
     plain = {host.lower(): tuple(found) for host, found in entries.items() if not host.startswith("*.")}
@@ -91,7 +97,8 @@ def names(table: Mapping[str, Any], domain: str = "cluster.local") -> Names:
         plain |= _members(host.lower(), pods.items())
     wildcards = {host[2:].lower(): tuple(found) for host, found in entries.items() if host.startswith("*.")}
     aliases = {host.lower(): target.lower().rstrip(".") for host, target in (table.get("aliases") or {}).items()}
-    return Names(domain, plain, wildcards, aliases, fixed)
+    scoped = {namespace: names({"entries": found}, domain) for namespace, found in (table.get("scoped") or {}).items()}
+    return Names(domain, plain, wildcards, aliases, fixed, scoped)
 
 
 def _members(host: str, pods: Iterable[tuple[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:

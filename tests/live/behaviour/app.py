@@ -89,6 +89,19 @@ class Many(socketserver.ThreadingTCPServer):
     request_queue_size = 64
 
 
+class AtPath(socketserver.ThreadingUnixStreamServer):
+    """Listens at a path of the file system that any user may connect to."""
+
+    daemon_threads = True
+
+    def server_activate(self):
+        os.chmod(self.server_address, 0o777)
+        super().server_activate()
+
+    def get_request(self):
+        return self.socket.accept()[0], ("unix", 0)
+
+
 def flaky(request, context):
     """UNAVAILABLE for the first N of `KEY N`."""
     key, times = request.decode().split()
@@ -125,6 +138,8 @@ def main():
     rpc.start()
     for server in (secure(), Many(("0.0.0.0", 9000), Lines), Many(("0.0.0.0", 9100), Wrapped), Many(("0.0.0.0", 8000), Echo)):
         threading.Thread(target=server.serve_forever).start()
+    if "UNIX" in os.environ:
+        threading.Thread(target=AtPath(os.environ["UNIX"], Echo).serve_forever).start()
     rpc.wait_for_termination()
 
 
