@@ -3,6 +3,7 @@
 from lateen.config.decode import decode
 from lateen.config.defaults import mesh_config_of, proxy_config_in_force, with_defaults
 from lateen.config.kinds.istio.mesh_config import MeshConfig, MeshOutboundMode
+from lateen.config.validate import validate
 
 
 def objects(text):
@@ -61,3 +62,30 @@ def test_a_workload_s_proxy_config_is_merged_in_istio_s_order():
     assert findings == ()
     assert config.concurrency == 2
     assert config.proxy_metadata == {"A": "own", "B": "wide", "C": "pod"}
+
+
+def test_a_pod_s_own_proxy_configuration_is_read_and_its_mistakes_are_told():
+    annotations = '{proxy.istio.io/config: \'{"gatewayTopology": {"proxyProtokol": {}}, "statusPort": 3}\'}'
+    deployment = f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: a, namespace: b}}
+spec:
+  selector: {{matchLabels: {{app: a}}}}
+  template:
+    metadata: {{labels: {{app: a}}, annotations: {annotations}}}
+    spec: {{containers: [{{name: a, image: x}}]}}
+"""
+    broken = """
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: b, annotations: {proxy.istio.io/config: "{["}}
+spec: {containers: [{name: a, image: x}]}
+"""
+    told = [finding for text in (deployment, broken) for item in decode(text, "x.yaml").objects for finding in validate(item)]
+    assert [(str(found.object), found.code, found.severity.value) for found in told] == [
+        ("Deployment b/a", "LTN0103", "WARNING"),
+        ("Deployment b/a", "LTN0109", "WARNING"),
+        ("Pod b/a", "LTN0101", "WARNING"),
+    ]
+    assert "proxyProtocol" in told[0].message + told[0].hint and "statusPort" in told[1].message

@@ -17,6 +17,7 @@ from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config import codes
 from lateen.config.kinds.istio.mesh_config import MeshConfig
+from lateen.config.kinds.istio.mesh_proxy import MeshProxyConfig
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Map
 from lateen.config.registry import KINDS
@@ -102,6 +103,12 @@ def not_in_force_of_mesh(config: MeshConfig, ref: ObjectRef) -> tuple[Finding, .
     """The same for the mesh configuration; `ref`: its ConfigMap."""
     found = _said(config, MESH, "", "")
     return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), f"{path}: {_words(status)}", ref, "data.mesh") for path, status in found)
+
+
+def not_in_force_of_proxy(config: MeshProxyConfig, ref: ObjectRef, field: str) -> tuple[Finding, ...]:
+    """The same for one proxy's configuration, which a pod's annotation at `field` says."""
+    found = _said(config, MESH, "defaultConfig", "")
+    return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), f"proxy.istio.io/config: {path}: {_words(status)}", ref, field) for path, status in found)
 
 
 def _severity(status: Support) -> Severity:

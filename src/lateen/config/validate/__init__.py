@@ -20,8 +20,10 @@ from lateen.config.kinds.istio.telemetry import Telemetry
 from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.istio.wasm_plugin import TrafficExtension, WasmPlugin
 from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadGroup
+from lateen.config.kinds.kubernetes.pod import Pod
+from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, Job, ReplicaSet, StatefulSet
 from lateen.config.kinds.objects import Object
-from lateen.config.validate import destination_rule, extensions, gateway, security, service_entry, sidecar, virtual_service
+from lateen.config.validate import destination_rule, extensions, gateway, pod_template, security, service_entry, sidecar, virtual_service
 
 RULES: dict[type[Object], Callable[[Any], tuple[Finding, ...]]] = {
     VirtualService: virtual_service.check,
@@ -39,6 +41,7 @@ RULES: dict[type[Object], Callable[[Any], tuple[Finding, ...]]] = {
     TrafficExtension: extensions.check_traffic_extension,
     EnvoyFilter: extensions.check_envoy_filter,
     ProxyConfig: extensions.check_proxy_config,
+    **dict.fromkeys((Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job), pod_template.check),
 }
 """Kind → its rules. (Any: each takes its own kind.)"""
 
