@@ -67,9 +67,9 @@ class Application:
 
 
 class ForeignEnvoy:
-    """An Envoy in a folder of its own, fed over control's TCP port. `certificate`: the account it has one for; `metadata`: what it says of itself."""
+    """An Envoy in a folder of its own, fed over control's TCP port. `certificate`: the account it has one for; `variant`: of discovery; `metadata`: what it says of itself."""
 
-    def __init__(self, control: Control, name: str, address: str, certificate: str, **metadata: object) -> None:
+    def __init__(self, control: Control, name: str, address: str, certificate: str, variant: str = "DELTA_GRPC", **metadata: object) -> None:
         self.folder = control.home / f"envoy-{name}"
         self.folder.mkdir()
         control.credentials(certificate)
@@ -79,6 +79,7 @@ class ForeignEnvoy:
         config = bootstrap(self.folder / "unused", self.folder)
         said = {"NAMESPACE": "shop", "INSTANCE_IPS": address, "INTERCEPTION_MODE": "NONE", **metadata}
         config["node"] = {"id": f"sidecar~{address}~{name}.shop~shop.svc.cluster.local", "cluster": name, "metadata": said}
+        config["dynamic_resources"]["ads_config"]["api_type"] = variant
         (cluster,) = config["static_resources"]["clusters"]
         target = {"socket_address": {"address": "127.0.0.1", "port_value": control.port}}
         cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"] = target
@@ -147,8 +148,9 @@ def asked(host: str, port: int) -> tuple[int, dict]:
 
 
 def test_a_machine_joins_and_serves_mesh_tls(rig):
+    """Its client speaks the state-of-the-world variant, as older proxies do."""
     machine = rig.envoy("vm-1", ADDRESS, "shop/vm", SERVICE_ACCOUNT="vm", AUTO_REGISTER_GROUP="vms")
-    rig.envoy("client-1", "127.9.0.2", "shop/client", SERVICE_ACCOUNT="client")
+    rig.envoy("client-1", "127.9.0.2", "shop/client", "GRPC", SERVICE_ACCOUNT="client")
     status, headers = until(lambda: (got := asked("127.0.0.1", rig.service))[0] == 200 and got, 30, f"an answer through both\n{rig.logs()}")
     assert status == 200
     peer = headers["x-forwarded-client-cert"]

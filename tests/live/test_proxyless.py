@@ -125,3 +125,14 @@ def test_control_may_die(mesh: Mesh, client: Client) -> None:
     until(mesh.is_ready, 60, "control is back")
     rewrite(mesh.home / "mesh.yaml", "subset: v1}, weight: 80}, {destination: {host: echo, subset: v2}, weight: 20}", "subset: v1}}")
     until(lambda: client.ask(calls=30)["names"] == {"v1": 30}, 60, "an edit is live at a client that lived through it")
+
+
+def test_the_node_may_die(mesh: Mesh, client: Client) -> None:
+    """`up` starts another one, which takes the pods over; clients find it at the same place."""
+    before, node = mesh.pod_pids(), mesh.pid("node")
+    os.kill(node, signal.SIGKILL)
+    assert client.ask(calls=100)["codes"] == {}
+    until(lambda: mesh.pid("node") != node and mesh.is_ready(), 60, "another node")
+    rewrite(mesh.home / "mesh.yaml", "route: [{destination: {host: echo, subset: v1}}]\n---", "route: [{destination: {host: echo, subset: v2}}]\n---")
+    until(lambda: "v1" not in client.ask(calls=30)["names"], 60, "an edit is live at a client that lived through it")
+    assert mesh.pod_pids() == before

@@ -372,3 +372,16 @@ def test_what_a_client_brings_along_from_beyond_what_is_listed_is_looked_for_fir
     shelf.wanted[LDS].add("shop:80")
     (sent,) = [one for one in session.on_published(shelf.publish(), 3, 0.0) if isinstance(one, Send)]
     assert sent.names == ("shop:80",)
+
+
+def test_a_cluster_brought_along_that_is_no_more_goes_after_its_grace() -> None:
+    session, shelf = Session(), Shelf()
+    session.on_published(shelf.publish(), 2, 0.0)
+    session.on_request(DeltaRequest(CDS, subscribe=("far",), initial_versions={"far": "v"}), 0.0)
+    shelf.wanted[CDS].add("far")
+    (answer,) = [one for one in session.on_published(shelf.publish(), 3, 0.0) if isinstance(one, Send)]
+    assert (answer.names, answer.removed) == ((), ())
+    session.on_request(DeltaRequest(CDS, nonce=answer.nonce), 0.0)
+    assert session.on_tick(REMOVAL_GRACE_S - 0.1) == ()
+    (gone,) = [one for one in session.on_tick(REMOVAL_GRACE_S + 0.1) if isinstance(one, Send)]
+    assert gone.removed == ("far",)

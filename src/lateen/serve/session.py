@@ -195,13 +195,20 @@ class Subscription:
         """Whether something is to be sent; removals that wait for their grace don't count."""
         return bool(self.due(snapshot) or (self.url == LDS and self.gone(snapshot)))
 
+    def look_for(self, names: Iterable[str]) -> None:
+        """Names that may be published or not, which is not known yet. One that turns out not to be is left over where the client holds it."""
+        for name in names:
+            self.owed.add(name)
+            if self.url != LDS and self.held(name) is not None:
+                self.leftover.setdefault(name, None)
+
     def rebase(self, snapshot: Snapshot) -> None:
         """What is published counts as sent from here on; what the client holds beyond it is left over."""
         if self.base is snapshot:
             return
         for name in self.gone(snapshot):
             self.leftover.setdefault(name, None)
-        self.owed.update(name for name in self.extras if self.is_open(snapshot, name))
+        self.look_for(name for name in self.extras if self.is_open(snapshot, name))
         for name in [name for name in self.leftover if name in snapshot.entries and self.wants(snapshot, name)]:
             del self.leftover[name]
         if self.subscribed is not snapshot.listed and self.subscribed == snapshot.listed:
@@ -394,9 +401,12 @@ class Session:
             return
         is_known = snapshot.serial != NOTHING.serial
         if is_known and subscription.base is None:  # what a client brought along from beyond what its view lists is yet to be computed
-            subscription.owed |= {name for name in subscription.reported if name in subscription.subscribed and not _is_there(snapshot, name)}
+            subscription.look_for(name for name in subscription.reported if name in subscription.subscribed and not _is_there(snapshot, name))
         due = subscription.due(snapshot)
         absent = {name for name in subscription.owed if name not in snapshot.entries and (name in snapshot.absent or not is_known)}
+        if url != LDS and not absent.isdisjoint(subscription.leftover):
+            subscription.owed -= absent & subscription.leftover.keys()
+            absent -= subscription.leftover.keys()
         if is_known and (unknown := subscription.owed - due - absent - subscription.extras):
             subscription.extras |= unknown
             actions.append(Want(url, frozenset(unknown)))
