@@ -83,7 +83,7 @@ metadata: {name: a, namespace: b, annotations: {proxy.istio.io/config: "{["}}
 spec: {containers: [{name: a, image: x}]}
 """
     told = [finding for text in (deployment, broken) for item in decode(text, "x.yaml").objects for finding in validate(item)]
-    assert [(str(found.object), found.code, found.severity.value) for found in told] == [
+    assert [(str(found.object), found.code, found.severity.name) for found in told] == [
         ("Deployment b/a", "LTN0103", "WARNING"),
         ("Deployment b/a", "LTN0109", "WARNING"),
         ("Pod b/a", "LTN0101", "WARNING"),
