@@ -10,6 +10,7 @@ from tools.bench import control_plane, machine
 FIGURES = {
     "start": machine.start,
     "edit": machine.edit,
+    "endpoint": machine.endpoint,
     "memory": machine.memory,
     "hops": machine.hops,
     "build": control_plane.build,

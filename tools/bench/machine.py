@@ -11,8 +11,23 @@ from statistics import median
 
 from tests.live.harness import BOOKING, Mesh, copied, rewrite, until
 from tools.bench.control_plane import Figures, stage
+from tools.bench.mesh_yaml import services
 
-STARTS, EDITS, CALLS = 3, 15, 200
+STARTS, EDITS, CALLS, CHANGES = 3, 15, 200, 25
+SERVICES = 100
+REST_S = 3.0
+FAR = """apiVersion: v1
+kind: Service
+metadata: {{name: far, namespace: booking}}
+spec: {{ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: far-a, namespace: booking, labels: {{kubernetes.io/service-name: far}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8080, protocol: TCP}}]
+endpoints: [{{addresses: [10.255.0.{last}], conditions: {{ready: true}}}}]
+"""
 
 
 def start() -> Figures:
@@ -94,30 +109,65 @@ def _watch(mesh: Mesh):  # yields (time, version) for ever
         process.wait()
 
 
+def endpoint() -> Figures:
+    """One endpoint changes under ten real Envoys: until the last has acknowledged it, from control's reading on (what `up` prints) and from the edit on."""
+    mesh = Mesh("m")
+    try:
+        folder = copied(mesh)
+        rewrite(folder / "client.yaml", "replicas: 1", "replicas: 4")
+        far = folder / "far.yaml"
+        far.write_text(FAR.format(last=1))
+        mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
+        told, seen, proxies = [], [], set()
+        for number in range(CHANGES):
+            time.sleep(0.3)
+            count = len(mesh.lines)
+            (folder / ".far").write_text(FAR.format(last=number + 2))
+            at = time.monotonic()
+            (folder / ".far").rename(far)
+            until(lambda count=count: any("live on" in line for line in mesh.lines[count:]), 20, "the line")
+            seen.append(1000 * (time.monotonic() - at))
+            for of, ms in re.findall(r"live on \d+/(\d+) proxies in (\d+) ms", "".join(mesh.lines[count:])):
+                proxies.add(int(of))
+                told.append(int(ms))
+        return {"proxies": max(proxies), "change_to_last_ack_ms": round(median(told), 1), "edit_to_line_ms": round(median(seen), 1), "file_rest_ms": 20}
+    finally:
+        mesh.close()
+
+
 def memory() -> Figures:
-    """Private memory of the proxies in meshes of 6 and of 16 pods: what one pod costs (slope) and the intercept."""
-    points = []
-    for replicas in (1, 11):
-        mesh = Mesh("m")
-        try:
-            folder = copied(mesh)
-            rewrite(folder / "client.yaml", "replicas: 1", f"replicas: {replicas}")
-            mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
-            envoys = [json.loads(path.read_text()).get("envoy") for path in (mesh.run / "pods").glob("*/state.json")]
-            private = [_private_mb(one["pid"]) for one in envoys if one]
-            daemons = {name: _private_mb(mesh.pid(name)) for name in ("control", "node")}
-            points.append((len(private), median(private), daemons))
-            stage(f"{len(private)} pods: {median(private):.1f} MB private per proxy, {daemons}")
-        finally:
-            mesh.close()
-    pods = points[1][0] - points[0][0]
+    """Private memory: of a proxy by services (slope, and the intercept at none), of the daemons by pods (slope)."""
+    base, pods, services = (_memory(*size) for size in ((1, 0), (11, 0), (1, SERVICES)))
+    per_service = (services["proxy"] - base["proxy"]) / SERVICES
+    more = pods["pods"] - base["pods"]
     return {
-        "private_mb_per_proxy": round(points[1][1], 1),
-        "node_mb_per_pod": round((points[1][2]["node"] - points[0][2]["node"]) / pods, 2),
-        "control_mb_per_pod": round((points[1][2]["control"] - points[0][2]["control"]) / pods, 2),
-        "node_mb": round(points[0][2]["node"], 1),
-        "control_mb": round(points[0][2]["control"], 1),
+        "private_mb_per_proxy": round(base["proxy"], 1),
+        "services": base["services"],
+        "kb_per_service": round(1000 * per_service, 1),
+        "proxy_intercept_mb": round(base["proxy"] - per_service * base["services"], 1),
+        "node_mb_per_pod": round((pods["node"] - base["node"]) / more, 2),
+        "control_mb_per_pod": round((pods["control"] - base["control"]) / more, 2),
+        "node_mb": round(base["node"], 1),
+        "control_mb": round(base["control"], 1),
     }
+
+
+def _memory(replicas: int, extra: int) -> dict[str, float]:
+    """A booking mesh with so many client pods and further services, at rest."""
+    mesh = Mesh("m")
+    try:
+        folder = copied(mesh)
+        rewrite(folder / "client.yaml", "replicas: 1", f"replicas: {replicas}")
+        (folder / "more.yaml").write_text(services(extra, 3, 1) if extra else "")
+        mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
+        time.sleep(REST_S)
+        envoys = [one["pid"] for path in (mesh.run / "pods").glob("*/state.json") if (one := json.loads(path.read_text()).get("envoy"))]
+        found = {name: _private_mb(mesh.pid(name)) for name in ("control", "node")}
+        found |= {"pods": len(envoys), "proxy": median(_private_mb(pid) for pid in envoys), "services": len(mesh.json("get", "service")["objects"]) - extra}
+        stage(f"{len(envoys)} pods, {extra} further services: {found}")
+        return found
+    finally:
+        mesh.close()
 
 
 def _private_mb(pid: int) -> float:
