@@ -237,11 +237,39 @@ async def test_crashes_are_backed_off_and_mistakes_are_told(tmp_path):
             lambda: len(running.rows()) == 4 and row("crashing")["restarts"] >= 1 and all(row(p)["message"] for p in ("broken", "missing", "image"))
         )
         assert row("broken")["message"] == "app: command not found: no-such-command"
+        await running.until(lambda: row("crashing")["message"] == "app: it ended with 3; its last words: again")
         assert row("missing")["message"] == "app: ConfigMap not found: later"
         assert row("image")["message"] == "app: image docker.io/some/thing:1 is not in the image map and container app has no command; add it with --image-map"
         assert running.fleet.problems == {"Deployment/default/wrong": "spec.containers is empty"}
         running.fleet.apply([{"kind": "ConfigMap", "metadata": {"name": "later", "namespace": "default"}}], (), False)
         await running.until(lambda: row("missing")["is_ready"])
+
+
+async def test_the_working_folder_is_made_where_there_is_none_and_the_host_sees_nothing(tmp_path):
+    hidden = Path("/srv/lateen-test-absent/inner")
+    over, stay = {"name": "over", "mountPath": "/srv"}, ["sh", "-c", "pwd; exec sleep 60"]
+    async with Running(tmp_path) as running:
+        running.fleet.apply(
+            [
+                NAMESPACE,
+                deployment("fresh", 1, command=stay, ports=[], workingDir=str(hidden)),
+                deployment(
+                    "covered", 1, command=stay, ports=[], workingDir="/srv/in-volume", volumeMounts=[over], pod={"volumes": [{"name": "over", "emptyDir": {}}]}
+                ),
+                deployment("blocked", 1, command=stay, ports=[], workingDir="/etc/passwd"),
+            ],
+            (),
+            True,
+        )
+
+        def row(prefix):
+            return next((row for name, row in running.rows().items() if name.startswith(prefix)), {})
+
+        await running.until(lambda: row("fresh").get("is_ready") and row("covered").get("is_ready") and row("blocked").get("message"))
+        names = {name.split("-")[0]: name for name in running.rows()}
+        assert running.log(names["fresh"]) == f"{hidden}\n" and running.log(names["covered"]) == "/srv/in-volume\n"
+        assert row("blocked")["message"] == "app: cannot enter the working folder (Not a directory): /etc/passwd"
+        assert not hidden.parent.exists()
 
 
 async def test_probes_move_readiness_and_restart(tmp_path):

@@ -91,7 +91,7 @@ def test_mistakes_are_one_line(isolation, tmp_path):
     network = isolation.create("default.one")
     for argv, cwd, text in (
         (("no-such-command",), "/", "command not found: no-such-command"),
-        (("sh",), "/nowhere", "cannot enter the working folder (No such file or directory): /nowhere"),
+        (("sh",), "/etc/passwd", "cannot enter the working folder (Not a directory): /etc/passwd"),
         (("/etc/passwd",), "/", "user 65534 may not execute it: /etc/passwd"),
     ):
         with pytest.raises(SpawnFailed) as failure:

@@ -21,7 +21,7 @@ from lateen.config.kinds.istio.mesh_proxy import MeshProxyConfig
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Map
 from lateen.config.registry import KINDS
-from lateen.config.support_tables import NO_EFFECT, NOT_HERE, NOT_YET, TEMPLATES
+from lateen.config.support_tables import EMPTY, NO_EFFECT, NOT_HERE, NOT_YET, TEMPLATES
 
 
 class Support(StrEnum):
@@ -31,9 +31,10 @@ class Support(StrEnum):
     NOT_YET = "not in force yet"
     NO_EFFECT = "no effect, in Istio neither"
     NOT_HERE = "no effect on one machine"
+    EMPTY = "an empty folder on one machine"
 
 
-TABLES = ((NOT_YET, Support.NOT_YET), (NO_EFFECT, Support.NO_EFFECT), (NOT_HERE, Support.NOT_HERE))
+TABLES = ((NOT_YET, Support.NOT_YET), (NO_EFFECT, Support.NO_EFFECT), (NOT_HERE, Support.NOT_HERE), (EMPTY, Support.EMPTY))
 MESH = "MeshConfig"
 """Name of the mesh configuration in the tables; the others are kinds' class names."""
 
@@ -112,11 +113,16 @@ def not_in_force_of_proxy(config: MeshProxyConfig, ref: ObjectRef, field: str) -
 
 
 def _severity(status: Support) -> Severity:
-    return Severity.WARNING if status is Support.NOT_YET else Severity.INFO
+    return Severity.WARNING if status in (Support.NOT_YET, Support.EMPTY) else Severity.INFO
 
 
 def _words(status: Support) -> str:
-    return {Support.NOT_YET: "not in force yet", Support.NOT_HERE: "has no effect on one machine"}.get(status, "has no effect (in Istio neither)")
+    known = {
+        Support.NOT_YET: "not in force yet",
+        Support.NOT_HERE: "has no effect on one machine",
+        Support.EMPTY: "no such volume on one machine: the pod has an empty folder in its place",
+    }
+    return known.get(status, "has no effect (in Istio neither)")
 
 
 def _finding(ref: ObjectRef, path: str, status: Support) -> Finding:

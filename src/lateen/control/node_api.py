@@ -125,8 +125,9 @@ class NodeApi:
         return {"ok": True}
 
     def _tell_troubles(self) -> None:
-        """An event for each pod that has got into other trouble than it was in."""
-        troubles = {key: found for key, pod in self.pods.items() if (found := _trouble(pod)) is not None}
+        """An event for each pod that has got into other trouble than it was in. A container that crashes, runs and crashes again is in the same."""
+        kept = {key: self._troubles[key] for key, pod in self.pods.items() if key in self._troubles and not _is_ready(pod)}
+        troubles = kept | {key: found for key, pod in self.pods.items() if (found := _trouble(pod)) is not None}
         for key, (phase, message) in troubles.items():
             if self._troubles.get(key) != (phase, message):
                 namespace, _, name = key.partition("/")
@@ -189,3 +190,7 @@ def _trouble(pod: Json) -> tuple[str, str] | None:
         if waiting.get("message"):
             return str(waiting.get("reason") or "Waiting"), str(waiting["message"])
     return ("Pending", str(status["message"])) if status.get("message") else None
+
+
+def _is_ready(pod: Json) -> bool:
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in (pod.get("status") or {}).get("conditions") or ())

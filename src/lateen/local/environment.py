@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from math import ceil
 
-from lateen.local.podspec import Container, EnvVar, Json, KeyOf, Pod, ResourceField
+from lateen.local.podspec import Container, EnvVar, Json, KeyOf, Pod, PodSpec, ResourceField
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([A-Za-z_.-][A-Za-z0-9_.-]*)\))")
 _KEYED_FIELD = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
@@ -27,6 +27,7 @@ _UNITS: dict[str, int | Decimal] = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
+_NODE_SERVER, _MOST_SERVERS = "127.0.0.1", 3
 _QUANTITY = re.compile(r"^([0-9.]+(?:e[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)$")
 
 
@@ -177,3 +178,22 @@ def expanded(text: str, values: Mapping[str, str]) -> str:
         return values.get(name, match.group(0))
 
     return _REFERENCE.sub(one, text)
+
+
+def resolv_conf(spec: PodSpec, namespace: str) -> str:
+    """The pod's `/etc/resolv.conf`: the node's server knows the mesh's names and asks on; what `dnsConfig` adds comes after.
+
+    Source: Kubernetes, PodSpec.dnsPolicy and dnsConfig; at most three servers, as the C library reads.
+    """
+    given = spec.dns_config
+    is_cluster = spec.dns_policy in ("", "ClusterFirst", "ClusterFirstWithHostNet")
+    searches = [f"{namespace}.svc.cluster.local", "svc.cluster.local", "cluster.local"] if is_cluster else []
+    servers = [] if spec.dns_policy == "None" and given.nameservers else [_NODE_SERVER]
+    options = {"ndots": "5"} if is_cluster else {}
+    options |= {option.name: option.value for option in given.options}
+    lines = [f"nameserver {server}" for server in list(dict.fromkeys([*servers, *given.nameservers]))[:_MOST_SERVERS]]
+    if found := list(dict.fromkeys([*searches, *given.searches])):
+        lines.insert(0, f"search {' '.join(found)}")
+    if options:
+        lines.append("options " + " ".join(f"{name}:{value}" if value else name for name, value in options.items()))
+    return "\n".join(lines) + "\n"

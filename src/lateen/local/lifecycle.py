@@ -77,11 +77,14 @@ class StartFailed:
 
 @dataclass(frozen=True)
 class Ended:
-    """A container's process is gone. `is_lost`: it ended while no daemon watched, so its code is unknown and counts as failed."""
+    """A container's process is gone. `is_lost`: it ended while no daemon watched, so its code is unknown and counts as failed.
+
+    `said`: the last line of its log."""
 
     container: str
     code: int
     is_lost: bool = False
+    said: str = ""
 
 
 @dataclass(frozen=True)

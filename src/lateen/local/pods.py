@@ -136,8 +136,8 @@ class PodMachine:
                 one = self._container(name)
                 one.status, one.reason, one.message, one.back_off_s = Status.WAITING, reason, message, _longer(one.back_off_s)
                 one.retry_at = now + one.back_off_s
-            case Ended(name, code, is_lost):
-                self._on_ended(name, code, is_lost, now)
+            case Ended():
+                self._on_ended(event, now)
             case Checked(name, check, is_good, message):
                 return self._on_checked(name, check, is_good, message, now)
             case HookEnded(name, hook, is_good, message):
@@ -173,13 +173,15 @@ class PodMachine:
         for check, probe in self._checks(name):
             self._asking[name, check] = _Asking(now + (probe.initial_delay_seconds if probe else 0))
 
-    def _on_ended(self, name: str, code: int, is_lost: bool, now: float) -> None:
+    def _on_ended(self, event: Ended, now: float) -> None:
+        name, code = event.container, event.code
         one = self._container(name)
         ran_s = now - one.started_at
         one.status, one.process, one.exit_code, one.ended_at = Status.ENDED, None, code, now
         one.is_ready, one.is_started = False, False
         one.reason = "Completed" if code == 0 else "Error"
-        one.message = "it ended while no node watched: its exit code is lost and counts as failed" if is_lost else ""
+        how = "it ended while no node watched: its exit code is lost and counts as failed" if event.is_lost else f"it ended with {code}" if code else ""
+        one.message = f"{how}; its last words: {event.said}" if how and event.said else how if event.is_lost else ""
         for check in Check:
             self._asking.pop((name, check), None)
         if not self._restarts(name, code):

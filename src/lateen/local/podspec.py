@@ -264,7 +264,7 @@ class Claim(Part, frozen=True):
 
 
 class Volume(Part, frozen=True):
-    """Kubernetes: core/v1 Volume. Other sorts than these are given an empty folder, and a message says so."""
+    """Kubernetes: core/v1 Volume. Other sorts than these are given an empty folder, and a finding says so."""
 
     name: str
     empty_dir: dict[str, Any] | None = None
@@ -283,6 +283,21 @@ class HostAlias(Part, frozen=True):
     hostnames: tuple[str, ...] = ()
 
 
+class DnsOption(Part, frozen=True):
+    """Kubernetes: core/v1 PodDNSConfigOption."""
+
+    name: str
+    value: str = ""
+
+
+class DnsConfig(Part, frozen=True):
+    """Kubernetes: core/v1 PodDNSConfig."""
+
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[DnsOption, ...] = ()
+
+
 class PodSpec(Part, frozen=True):
     """Kubernetes: core/v1 PodSpec."""
 
@@ -298,6 +313,8 @@ class PodSpec(Part, frozen=True):
     node_name: str = ""
     node_selector: dict[str, str] = {}
     host_aliases: tuple[HostAlias, ...] = ()
+    dns_policy: str = "ClusterFirst"
+    dns_config: DnsConfig = DnsConfig()
     security_context: SecurityContext = SecurityContext()
 
 

@@ -19,7 +19,7 @@ import structlog
 from lateen.base.errors import LateenError
 from lateen.base.paths import MeshPaths
 from lateen.local import pods, probes, processes, users, volumes
-from lateen.local.environment import Surroundings, Unresolved, environment, expanded
+from lateen.local.environment import Surroundings, Unresolved, environment, expanded, resolv_conf
 from lateen.local.images import ImageMap
 from lateen.local.isolation import records
 from lateen.local.isolation.nat import Forward
@@ -280,7 +280,7 @@ class PodRunner:
         (etc / "hosts.own").write_text("\n".join(lines) + "\n")
         if not (etc / "hosts").exists():
             (etc / "hosts").write_text("\n".join(lines) + "\n")
-        (etc / "resolv.conf").write_text(f"search {domain} svc.cluster.local cluster.local\nnameserver 127.0.0.1\noptions ndots:5\n")
+        (etc / "resolv.conf").write_text(resolv_conf(spec, meta.namespace))
         (etc / "gai.conf").write_text(_IPV4_FIRST)
 
     async def _tear_down(self) -> None:
@@ -312,7 +312,8 @@ class PodRunner:
     async def _watch(self, name: str, process: ProcessRef) -> None:
         code = await processes.ended(process)
         await asyncio.to_thread(processes.kill_session, process)  # what a container leaves behind ends with it, as on a cluster
-        self.post(Ended(name, code, is_lost=code == processes.EXIT_UNKNOWN))
+        said = await asyncio.to_thread(_last_line, self.log_path(name)) if code else ""
+        self.post(Ended(name, code, is_lost=code == processes.EXIT_UNKNOWN, said=said))
 
     def _placed(self) -> PodNetwork:
         if self.network is None:
@@ -438,7 +439,13 @@ class PodRunner:
 
 
 def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines()[-1:] if path.exists() else []
+    """The last line that something was written to, at most 200 characters. Empty: none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+            lines = log.read().decode(errors="replace").strip().splitlines()[-1:]
+    except OSError:
+        return ""
     return lines[0][:200] if lines else ""
 
 

@@ -243,6 +243,16 @@ def _apply_mounts(launch: dict[str, Any]) -> None:
         _attach(descriptor, place, bool(entry.get("read_only")))
         volumes.append(Path(place))
         os.close(descriptor)
+    _make_working_folder(launch.get("cwd") or "/", volumes)
+
+
+def _make_working_folder(folder: str, volumes: list[Path]) -> None:
+    """Make the working folder where there is none, as a container's runtime does: outside volumes the host sees nothing of it.
+
+    What is in the way is told when the folder is entered."""
+    if folder.startswith("/") and not os.path.lexists(folder):
+        with contextlib.suppress(OSError):
+            _ensure_target(Path(folder), True, volumes)
 
 
 def _forget_namespaces(folders: list[str]) -> None:
