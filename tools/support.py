@@ -21,7 +21,8 @@ The Gateway API is read and routes; its fields are not listed here yet.
 
 gRPC clients without a proxy (`inject.istio.io/templates: grpc-agent`) do less than a proxy. Routes, weights, subsets, header matches, timeouts, retries,
 faults, `http2MaxRequests`, hashing by a header, localities and mutual TLS work. For what they don't do `LTN0711` (VirtualService) and `LTN0712`
-(DestinationRule) are told where there are such workloads. They reach ports that are declared as HTTP, HTTP/2 or gRPC, or not at all.
+(DestinationRule) are told where there are such workloads; `LTN0713`: STRICT where no proxy holds it.
+They reach ports that are declared as HTTP, HTTP/2 or gRPC, or not at all.
 [How to](recipes/proxyless-grpc.md).
 """
 

@@ -80,7 +80,7 @@ spec: {host: vault, trafficPolicy: {tls: {mode: ISTIO_MUTUAL%s}}}
 
 
 class Application:
-    """A process of `app.py` with a certificate for `account`."""
+    """A process of `app.py` with a certificate for `account`, which it says to be unless `--account` says another."""
 
     def __init__(self, control: Control, account: str, address: str, *arguments: str) -> None:
         folder = control.home / f"shop-{account}"
@@ -89,7 +89,8 @@ class Application:
         files = {"certificate_file": "cert-chain.pem", "private_key_file": "key.pem", "ca_certificate_file": "root-cert.pem"}
         config = {name: str(folder / file) for name, file in files.items()}
         server = {"server_uri": f"127.0.0.1:{control.port}", "channel_creds": [{"type": "tls", "config": config}], "server_features": ["xds_v3"]}
-        metadata = {"GENERATOR": "grpc", "NAMESPACE": "shop", "SERVICE_ACCOUNT": account, "INSTANCE_IPS": address, "LABELS": {"app": account}}
+        said = arguments[arguments.index("--account") + 1] if "--account" in arguments else account
+        metadata = {"GENERATOR": "grpc", "NAMESPACE": "shop", "SERVICE_ACCOUNT": said, "INSTANCE_IPS": address, "LABELS": {"app": account}}
         bootstrap = {
             "xds_servers": [server],
             "node": {"id": f"sidecar~{address}~{account}.shop~shop.svc.cluster.local", "metadata": metadata},
@@ -192,6 +193,12 @@ def test_mutual_tls_between_clients_and_servers_without_a_proxy(place: Place) ->
     place.control.write("strict", STRICT % ", subjectAltNames: ['spiffe://cluster.local/ns/shop/sa/other']")
     until(lambda: mutual.ask(vault, timeout=2)["names"] == {}, 20, "a server of another identity is called")
     assert mutual.ask(calls=4)["codes"] == {}  # what is not mutual stays in the clear
+
+
+def test_who_says_to_be_another_gets_nothing(place: Place) -> None:
+    impostor = place.run("web", "127.0.0.1", "client", "--account", "vault")
+    assert impostor.ask(timeout=3)["names"] == {}
+    assert "the certificate is for ns/shop/sa/web, the node says ns/shop/sa/vault" in place.control.log()
 
 
 def test_a_client_goes_on_without_control_and_comes_back(place: Place) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from lateen.mesh.findings import mesh_findings
-from lateen.mesh.proxyless_findings import DESTINATIONS, ROUTES
+from lateen.mesh.proxyless_findings import DESTINATIONS, ROUTES, UNHELD
 
 WORKLOAD = """
 apiVersion: apps/v1
@@ -69,3 +69,28 @@ def test_findings(mesh, text: str, fields: list[str]) -> None:
 
     assert found("grpc-agent") == found("gateway, grpc-simple") == fields
     assert found("sidecar") == []
+
+
+def strict(selector: str, namespace: str = "aa", mode: str = "STRICT") -> str:
+    head = f"\n---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: p, namespace: {namespace}}}\n"
+    return f"{head}spec: {{{selector}mtls: {{mode: {mode}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_told"),
+    [
+        (strict(""), True),
+        (strict("", "istio-system"), True),
+        (strict("selector: {matchLabels: {app: client}}, "), True),
+        (strict("selector: {matchLabels: {app: other}}, "), False),
+        (strict("", "bb"), False),
+        (strict("", mode="PERMISSIVE"), False),
+    ],
+)
+def test_strict_where_no_proxy_holds_it_is_told(mesh, policy: str, is_told: bool) -> None:
+    def found(text: str) -> list[str]:
+        return [one.field for one in mesh_findings(mesh(text.replace("TEMPLATES", "grpc-agent") + policy)) if one.code == UNHELD]
+
+    server = WORKLOAD.replace("image: x", "image: x, ports: [{containerPort: 80}]")
+    assert found(server) == (["spec.mtls.mode"] if is_told else [])
+    assert found(server.replace("TEMPLATES", "sidecar")) == found(WORKLOAD) == []  # a proxy holds it; nothing is served

@@ -9,13 +9,15 @@ from typing import Any
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import MESH_GATEWAY, ObjectRef, is_proxyless
 from lateen.config.kinds.istio.destination_rule import DestinationRule
+from lateen.config.kinds.istio.peer_authentication import MutualTlsMode, PeerAuthentication
 from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, LoadBalancer, PortTrafficPolicy, SimpleLb, TrafficPolicy
 from lateen.config.kinds.istio.virtual_service import HttpRoute, VirtualService
 from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, ReplicaSet, StatefulSet
-from lateen.config.store import OBJECTS, in_namespace, one
+from lateen.config.store import OBJECTS, everywhere, in_namespace, one, ref, root_namespace
 from lateen.incremental import Db, query
+from lateen.mesh.model import Labels, label_pairs, selects
 
-ROUTES, DESTINATIONS = "LTN0711", "LTN0712"
+ROUTES, DESTINATIONS, UNHELD = "LTN0711", "LTN0712", "LTN0713"
 RETRIED = frozenset(("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"))
 """The conditions that gRPC retries on. Source: gRPC A44."""
 _TEMPLATED = (Deployment, StatefulSet, DaemonSet, ReplicaSet)
@@ -84,7 +86,7 @@ def findings(db: Db) -> tuple[Finding, ...]:
         return ()
     routes = (finding for key in sorted(OBJECTS.keys(db, (VirtualService.__name__,))) for finding in route_findings(db, key, homes))
     rules = (finding for key in sorted(OBJECTS.keys(db, (DestinationRule.__name__,))) for finding in rule_findings(db, key, homes))
-    return (*routes, *rules)
+    return (*routes, *rules, *_unheld(db))
 
 
 @query
@@ -108,6 +110,39 @@ def rule_findings(db: Db, key: ObjectRef, homes: frozenset[str]) -> tuple[Findin
     if rule is None or not _reaches(rule.spec.export_to, key, homes):
         return ()
     return tuple(_finding(DESTINATIONS, key, f"{path}.{part}", what) for path, policy in _written(rule) for part, holds, what in _OF_POLICIES if holds(policy))
+
+
+@query
+def _proxyless_servers(db: Db, kind: type[Deployment | StatefulSet | DaemonSet | ReplicaSet], namespace: str) -> tuple[tuple[str, Labels], ...]:
+    """Name and labels of workloads without a proxy that declare a port."""
+    found = []
+    for item in in_namespace(db, kind, namespace):
+        template = item.spec.template
+        if is_proxyless(template.metadata.annotations) and any(container.ports for container in template.spec.containers):
+            found.append((item.meta.name, label_pairs(template.metadata.labels)))
+    return tuple(found)
+
+
+def _unheld(db: Db) -> Iterator[Finding]:
+    """STRICT at workloads that have no proxy to hold it."""
+    servers = [
+        (namespace, name, labels)
+        for namespace in sorted(proxyless_namespaces(db))
+        for kind in _TEMPLATED
+        for name, labels in _proxyless_servers(db, kind, namespace)
+    ]
+    for policy in everywhere(db, PeerAuthentication) if servers else ():
+        if policy.spec.mtls is None or policy.spec.mtls.mode is not MutualTlsMode.STRICT:
+            continue
+        selector = label_pairs(policy.spec.selector.match_labels) if policy.spec.selector else ()
+        scope = {policy.namespace} if policy.namespace != root_namespace(db) or selector else {namespace for namespace, _, _ in servers}
+        held = [f"`{namespace}/{name}`" for namespace, name, labels in servers if namespace in scope and selects(selector, labels)]
+        if held:
+            text = (
+                f"no proxy holds it at {', '.join(held[:3])}{' …' if len(held) > 3 else ''}: a gRPC server does if it serves with xDS credentials, nothing else"
+            )
+            hint = "callers need a DestinationRule with `tls: {mode: ISTIO_MUTUAL}`"
+            yield Finding(UNHELD, Severity.WARNING, text, ref(policy), "spec.mtls.mode", hint)
 
 
 def _written(rule: DestinationRule) -> Iterator[tuple[str, TrafficPolicy | PortTrafficPolicy]]:

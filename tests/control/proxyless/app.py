@@ -92,5 +92,6 @@ if __name__ == "__main__":
     parser.add_argument("--name", default="")
     parser.add_argument("--listen", default="")
     parser.add_argument("--xds", action="store_true")
+    parser.add_argument("--account", help="what its bootstrap says; for whoever starts it")
     given = parser.parse_args()
     serve(given) if given.role == "server" else call(given)
