@@ -4,8 +4,8 @@ A `Places` keeps the text of each object's document and where it begins; a field
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from yaml.nodes import MappingNode, Node, SequenceNode
 
@@ -63,18 +63,30 @@ class Places:
     def at(self, key: ObjectRef, path: str = "") -> Place | None:
         """The place of a field, else of the nearest enclosing one that exists. None: the object came from no file."""
         origin = self.origins.get(key)
-        if origin is None:
-            return None
-        found, _ = documents(origin.text)
-        if not found:
-            return Place(origin.source)
-        node, named = node_at(found[0], f"{origin.path}.{path}" if origin.path and path else origin.path or path)
-        mark = (node if not isinstance(node, MappingNode | SequenceNode) else named).start_mark
-        return Place(origin.source, origin.line + mark.line, mark.column + 1)
+        return None if origin is None else _place(origin, next(iter(documents(origin.text)[0]), None), path)
 
     def resolved(self, finding: Finding) -> Finding:
         """The finding with its place filled in, if it has none and its object came from a file."""
-        if finding.place is not None or finding.object is None:
-            return finding
-        place = self.at(finding.object, finding.field)
-        return finding if place is None else Finding(finding.code, finding.severity, finding.message, finding.object, finding.field, finding.hint, place)
+        return self.all_resolved((finding,))[0]
+
+    def all_resolved(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        """Each finding `resolved`, in order; findings about one object that follow one another cost one reading of its text."""
+        found: list[Finding] = []
+        text, root = None, None
+        for one in findings:
+            origin = self.origins.get(one.object) if one.place is None and one.object is not None else None
+            if origin is not None:
+                if origin.text is not text:
+                    text, root = origin.text, next(iter(documents(origin.text)[0]), None)
+                one = replace(one, place=_place(origin, root, one.field))
+            found.append(one)
+        return tuple(found)
+
+
+def _place(origin: Origin, root: Node | None, path: str) -> Place:
+    """Of a field in the text of `origin`, whose root node is `root`; None: the text holds nothing any more."""
+    if root is None:
+        return Place(origin.source)
+    node, named = node_at(root, f"{origin.path}.{path}" if origin.path and path else origin.path or path)
+    mark = (node if not isinstance(node, MappingNode | SequenceNode) else named).start_mark
+    return Place(origin.source, origin.line + mark.line, mark.column + 1)

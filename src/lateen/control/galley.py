@@ -52,7 +52,7 @@ class Galley:
         raw = self._pilot.findings if self._has_settled else ()
         if raw != self._raw:
             self._raw = raw
-            self._of_mesh = tuple(self.places.resolved(finding) for finding in raw)
+            self._of_mesh = self.places.all_resolved(raw)
             self._tell()
 
     def _take(self, change: Change) -> None:

@@ -40,7 +40,7 @@ def review(checked: Checked, beside: Iterable[Object] = ()) -> tuple[Finding, ..
     objects = (*beside, *checked.loaded)
     own, kinds = {ref_of(item) for item in checked.loaded}, {item.kind for item in objects}
     found = (finding for finding in _findings(objects) if finding.object is None or finding.object in own)
-    return tuple(checked.places.resolved(_of_excerpt(finding) if _is_elsewhere(finding, kinds) else finding) for finding in found)
+    return checked.places.all_resolved(_of_excerpt(finding) if _is_elsewhere(finding, kinds) else finding for finding in found)
 
 
 def _is_elsewhere(finding: Finding, kinds: Set[str]) -> bool:

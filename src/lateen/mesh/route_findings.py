@@ -39,7 +39,15 @@ def service_findings(db: Db, key: ObjectRef) -> tuple[Finding, ...]:
     if service is None:
         return ()
     found = (*_targets(db, service, key), *_gateways(db, service, key), *_order(service, key), *_without_effect(service, key))
-    return tuple(found)
+    return found if len(found) <= MOST_TOLD else (*found[:MOST_TOLD], _more(key, len(found) - MOST_TOLD))
+
+
+MOST_TOLD = 200
+"""Findings about one VirtualService: nobody reads more, and some are written by machines."""
+
+
+def _more(key: ObjectRef, number: int) -> Finding:
+    return Finding("LTN0304", Severity.WARNING, f"{number} more findings about this object are not told", key, "spec", "mend those before")
 
 
 # Targets
@@ -182,26 +190,69 @@ def _order(service: VirtualService, key: ObjectRef) -> Iterator[Finding]:
 
 
 def _dead(field: str, routes: Sequence[tuple[Match, ...]], key: ObjectRef) -> Iterator[Finding]:
-    earlier: list[tuple[str, Match | None]] = []
+    earlier = _Earlier()
     for at, matches in enumerate(routes):
         place = f"{field}[{at}]"
         entries: tuple[Match | None, ...] = matches or (None,)
-        covered = [_coverer(entry, earlier) for entry in entries]
+        covered = [earlier.coverer(entry) for entry in entries]
         if all(covered):
             yield Finding("IST0130", Severity.WARNING, f"never reached: {covered[0]} takes its requests", key, place, "put the narrower one first")
-        own: list[tuple[str, Match | None]] = []
+        own = _Earlier()
         for index, entry in enumerate(entries):
-            inner = covered[index] or _coverer(entry, own)
+            inner = covered[index] or own.coverer(entry)
             if inner and entry is not None:
                 text = f"never decides: {inner} takes its requests"
                 yield Finding("IST0131", Severity.INFO, text, key, f"{place}.match[{index}]", "leave it out")
-            own.append((f"{place}.match[{index}]" if entry is not None else place, entry))
-        earlier += own
+            own.add(f"{place}.match[{index}]" if entry is not None else place, entry)
+        earlier.extend(own)
 
 
-def _coverer(entry: Match | None, earlier: Iterable[tuple[str, Match | None]]) -> str:
-    """The earlier condition that holds whenever this one does; empty: none does."""
-    return next((f"`{place}`" for place, other in earlier if _covers(other, entry)), "")
+class _Earlier:
+    """The conditions so far, by what they want of the path, so that a condition is held against those that may cover it only. Local to one query run."""
+
+    LOOKED_AT = 100
+    """Of the conditions that want the same of the path, the first so many: thousands that differ in a header only are not held against one another."""
+
+    def __init__(self) -> None:
+        self._groups: dict[object, list[tuple[int, str, Match | None]]] = {}
+        self._prefix_lengths: set[int] = set()
+        self._count = 0
+
+    def add(self, place: str, entry: Match | None) -> None:
+        """One more condition. None: a route without any."""
+        uri = entry.uri if isinstance(entry, HttpMatch) else None
+        key: object = entry if entry is not None and not isinstance(entry, HttpMatch) and entry != _nothing(entry) else uri and _uri_key(uri)
+        if uri is not None and uri.prefix is not None:
+            self._prefix_lengths.add(len(uri.prefix))
+        group = self._groups.setdefault(key, [])
+        if len(group) < self.LOOKED_AT:
+            group.append((self._count, place, entry))
+        self._count += 1
+
+    def extend(self, other: "_Earlier") -> None:
+        """All of another's, after those that are there."""
+        for _, place, entry in sorted((item for group in other._groups.values() for item in group), key=lambda item: item[0]):
+            self.add(place, entry)
+
+    def coverer(self, entry: Match | None) -> str:
+        """The first condition that holds whenever this one does; empty: none does."""
+        found = [item for key in self._keys(entry) for item in self._groups.get(key, ()) if _covers(item[2], entry)]
+        return f"`{min(found, key=lambda item: item[0])[1]}`" if found else ""
+
+    def _keys(self, entry: Match | None) -> Iterator[object]:
+        yield None
+        if entry is not None and not isinstance(entry, HttpMatch):
+            yield entry
+            return
+        uri = entry.uri if entry is not None else None
+        text = (uri.exact or uri.prefix or "") if uri is not None and uri.regex is None else "/" if uri is None else ""
+        yield from (("prefix", text[:length]) for length in sorted(self._prefix_lengths) if length <= len(text))
+        if uri is not None and uri.prefix is None:
+            yield _uri_key(uri)
+
+
+def _uri_key(uri: StringMatch) -> object:
+    return ("prefix", uri.prefix) if uri.prefix is not None else uri
 
 
 def _covers(wide: Match | None, narrow: Match | None) -> bool:

@@ -139,7 +139,7 @@ def _read(name: str, old: _File, content: bytes | Unreadable, prepare: Callable[
     refused = set(decoded.refused)
     for item in decoded.objects:
         ref = ref_of(item)
-        found = tuple(decoded.places.resolved(finding) for finding in (*validate(item), *not_in_force(item)))
+        found = decoded.places.all_resolved((*validate(item), *not_in_force(item)))
         findings += found
         if any(finding.severity is Severity.ERROR for finding in found):
             refused.add(ref)

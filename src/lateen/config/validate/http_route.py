@@ -24,6 +24,7 @@ from lateen.config.validate.names import (
     check_percentage,
     check_port,
     check_regex,
+    check_substitution,
     is_label,
 )
 from lateen.config.validate.report import Report
@@ -252,6 +253,7 @@ def _rewrite(report: Report, field: str, rewrite: HttpRewrite) -> None:
             report.error(f"{field}.uriRegexRewrite", "needs both match and rewrite")
         if regex.match:
             check_regex(report, f"{field}.uriRegexRewrite.match", regex.match)
+            check_substitution(report, f"{field}.uriRegexRewrite.rewrite", regex.match, regex.rewrite)
 
 
 def _cors(report: Report, field: str, cors: CorsPolicy) -> None:

@@ -91,6 +91,9 @@ def check_percentage(report: Report, field: str, value: float) -> None:
         report.error(field, f"a percentage must be between 0 and 100: {value:g}")
 
 
+_ESCAPED = re.compile(r"\\(.?)", re.DOTALL)
+
+
 @lru_cache(maxsize=4096)
 def regex_problem(pattern: str) -> str:
     """Why RE2 does not take `pattern`; empty: it does."""
@@ -115,6 +118,19 @@ def check_regex(report: Report, field: str, pattern: str) -> None:
     problem = regex_problem(pattern) if pattern else "a regular expression must not be empty"
     if problem:
         report.error(field, problem)
+
+
+def check_substitution(report: Report, field: str, pattern: str, substitution: str) -> None:
+    """What replaces a match names groups by `\\0` to `\\9` that the pattern has. RE2 replaces nothing at all where it does not; Envoy does not say so."""
+    if not pattern or regex_problem(pattern):
+        return
+    groups = re2.compile(pattern).groups
+    for named in _ESCAPED.findall(substitution):
+        if named != "\\" and not (named.isdecimal() and int(named) <= groups):
+            report.warning(
+                field, f"`\\{named}` names no group of the pattern, so nothing is replaced", f"the pattern has {groups} groups; write a backslash as two"
+            )
+            return
 
 
 def check_labels(report: Report, field: str, labels: Mapping[str, str]) -> None:
