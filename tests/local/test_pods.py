@@ -11,6 +11,7 @@ from lateen.local.lifecycle import (
     Check,
     Checked,
     ConfigChanged,
+    Drain,
     Ended,
     Hook,
     HookEnded,
@@ -35,9 +36,9 @@ from lateen.local.pods import DRAIN_S, PodMachine, adopted, new_state
 from lateen.local.podspec import Pod, PodMeta, decoded
 
 
-def machine(is_meshed=False, **spec):
+def machine(is_meshed=False, is_gateway=False, **spec):
     spec.setdefault("containers", [{"name": "app"}])
-    pod = Pod(metadata=PodMeta(name="p", namespace="n"), spec=decoded(spec), is_meshed=is_meshed)
+    pod = Pod(metadata=PodMeta(name="p", namespace="n"), spec=decoded(spec), is_meshed=is_meshed, is_gateway=is_gateway)
     return PodMachine(new_state(pod, 0.0))
 
 
@@ -165,7 +166,7 @@ def test_leaving_drains_then_runs_the_hook_then_terminates_then_kills():
     pod = machine(is_meshed=True, terminationGracePeriodSeconds=10, containers=[{"name": "app", "lifecycle": {"preStop": {"exec": {"command": ["x"]}}}}])
     ready(pod, "app")
     pod.on_event(ProxyChanged(True), 0)
-    assert pod.on_event(StopAsked(), 100) == ()
+    assert pod.on_event(StopAsked(), 100) == (Drain(),)
     assert not pod.is_ready and pod.wake_at() == 100 + DRAIN_S
     assert pod.on_event(Tick(), 100 + DRAIN_S) == (RunHook("app", Hook.PRE_STOP),)
     assert pod.on_event(HookEnded("app", Hook.PRE_STOP, True), 103) == (Signal("app", signal.SIGTERM),)
@@ -174,6 +175,28 @@ def test_leaving_drains_then_runs_the_hook_then_terminates_then_kills():
     assert pod.on_event(Ended("app", 137), 110) == (TearDown(),)
     pod.on_event(TornDown(), 111)
     assert pod.state.is_gone and pod.wake_at() is None
+
+
+def test_a_pod_without_a_proxy_is_left_in_time_too():
+    pod = machine(terminationGracePeriodSeconds=10, containers=[{"name": "app"}])
+    ready(pod, "app")
+    assert pod.is_ready
+    assert pod.on_event(StopAsked(), 100) == ()
+    assert not pod.is_ready and pod.wake_at() == 100 + DRAIN_S
+    assert pod.on_event(Tick(), 100 + DRAIN_S) == (Signal("app", signal.SIGTERM),)
+
+
+def test_a_gateway_is_left_in_time_too():
+    pod = machine(is_meshed=True, is_gateway=True)
+    pod.on_event(Tick(), 0)
+    pod.on_event(Prepared(("10.0.0.1",)), 0)
+    pod.on_event(ProxyChanged(True), 0)
+    assert pod.is_ready
+    assert pod.on_event(StopAsked(), 100) == (Drain(),)
+    assert not pod.is_ready and pod.wake_at() == 100 + DRAIN_S
+    assert pod.on_event(Tick(), 100 + DRAIN_S) == (TearDown(),)
+    pod.on_event(TornDown(), 102)
+    assert pod.state.is_gone
 
 
 def test_a_hook_after_the_start_holds_readiness_and_its_failure_restarts():

@@ -171,11 +171,16 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """Have the proxy ask its clients to go elsewhere; what comes is still served."""
+
+
+@dataclass(frozen=True)
 class TearDown:
     """Take proxy and network away; answer `TornDown`."""
 
 
-Action = Prepare | Start | RunCheck | RunHook | Signal | TearDown
+Action = Prepare | Start | RunCheck | RunHook | Signal | Drain | TearDown
 
 # state
 

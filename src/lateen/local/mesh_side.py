@@ -224,6 +224,11 @@ class PodMeshSide:
                 async with asyncio.timeout(_LOOK_S):
                     await (asyncio.sleep(_LOOK_S) if is_ready else sidecar.wait_ready())
 
+    async def drain(self) -> None:
+        """See `runner.MeshSide`."""
+        if self._sidecar is not None:
+            await self._sidecar.drain()
+
     async def stop(self) -> None:
         """See `runner.MeshSide`."""
         for task in self._tasks:

@@ -16,6 +16,7 @@ from lateen.local.lifecycle import (
     Checked,
     ConfigChanged,
     ContainerState,
+    Drain,
     Ended,
     Event,
     Hook,
@@ -44,7 +45,7 @@ LAST_BACK_OFF_S = 60.0
 STABLE_AFTER_S = 60.0
 """A container that ran this long starts its back-off anew."""
 DRAIN_S = 1.0
-"""How long a ready, meshed pod goes on after it was announced as leaving, so that its clients have stopped choosing it before its containers hear SIGTERM."""
+"""How long a ready pod goes on after it was announced as leaving, so that its clients have stopped choosing it before its containers hear SIGTERM."""
 LISTEN_WAIT_S = 30.0
 """How long declared ports are waited for; a container may declare one it never opens."""
 _FIRST_PROBE_S = 0.05
@@ -143,7 +144,7 @@ class PodMachine:
             case HookEnded(name, hook, is_good, message):
                 return self._on_hook_ended(name, hook, is_good, message, now)
             case StopAsked(grace_s):
-                self._on_stop_asked(grace_s, now)
+                return self._on_stop_asked(grace_s, now)
             case ConfigChanged():
                 for one in state.containers.values():
                     if one.status is Status.WAITING and one.reason == "CreateContainerConfigError":
@@ -258,15 +259,17 @@ class PodMachine:
             return []
         return self._told_to_stop(name, f"postStart failed: {message}", self.pod.spec.termination_grace_period_seconds, now)
 
-    def _on_stop_asked(self, grace_s: float | None, now: float) -> None:
+    def _on_stop_asked(self, grace_s: float | None, now: float) -> list[Action]:
         state = self.state
         grace = float(self.pod.spec.termination_grace_period_seconds) if grace_s is None else grace_s
         if state.leaving_at is None:
-            drains = self.pod.is_meshed and self.is_ready and grace >= DRAIN_S
+            drains = self.is_ready and grace >= DRAIN_S
             state.leaving_at = now + (DRAIN_S if drains else 0.0)
             state.kill_at = now + grace
-        elif state.kill_at is not None:
+            return [Drain()] if drains and self.pod.is_meshed else []
+        if state.kill_at is not None:
             state.kill_at = min(state.kill_at, now + grace)
+        return []
 
     # what is due
 
@@ -364,7 +367,8 @@ class PodMachine:
         if state.kill_at is not None and now >= state.kill_at and running:
             state.kill_at = None
             return [Signal(name, signal.SIGKILL) for name in running]
-        if not running and not self._starting:
+        is_over = not running and not self._starting
+        if is_over and (now >= (state.leaving_at or now) or not self.pod.is_gateway):
             self._is_tearing_down = True
             return [TearDown()]
         if state.leaving_at is not None and now < state.leaving_at:
@@ -383,7 +387,7 @@ class PodMachine:
             return
         if state.leaving_at is not None:
             yield from (time for time in (state.kill_at,) if time is not None)
-            if any(one.status is Status.RUNNING and one.term_at is None for one in state.containers.values()):
+            if self.pod.is_gateway or any(one.status is Status.RUNNING and one.term_at is None for one in state.containers.values()):
                 yield state.leaving_at
             return
         if state.is_over:

@@ -28,6 +28,7 @@ from lateen.local.lifecycle import (
     Action,
     Check,
     Checked,
+    Drain,
     Ended,
     Event,
     Hook,
@@ -66,6 +67,9 @@ class MeshSide(Protocol):
 
     async def start(self) -> None:
         """Bring all of it up, or take over what an earlier daemon brought up; the proxy's readiness comes through the callback given at the making."""
+
+    async def drain(self) -> None:
+        """Have the proxy ask its clients to go elsewhere, and go on serving."""
 
     async def stop(self) -> None:
         """Take all of it down, the proxy after draining."""
@@ -249,6 +253,9 @@ class PodRunner:
                     await asyncio.to_thread(processes.kill_session, process)
                 elif process is not None:
                     processes.send(process, number)
+            case Drain():
+                if self.mesh_side is not None:
+                    await self.mesh_side.drain()
             case TearDown():
                 await self._tear_down()
                 self.post(TornDown())

@@ -22,7 +22,7 @@ import structlog
 from lateen.node.admin import Admin, AdminUnreachable
 from lateen.node.bootstrap import ADMIN_SOCKET, OPEN_CONNECTIONS, BootstrapOptions, bootstrap
 from lateen.node.disk import make_directory, write_durably
-from lateen.node.pod import PodIdentity
+from lateen.node.pod import PodIdentity, ProxyType
 from lateen.node.process import Process, watch
 from lateen.wire.binary import envoy_path
 
@@ -123,9 +123,13 @@ class Sidecar:
         await self._live.wait()
 
     async def drain(self) -> None:
-        """Asks clients to go elsewhere: responses say `connection: close`, HTTP/2 says GOAWAY; what is open and what comes is still served."""
+        """Asks clients to go elsewhere: responses say `connection: close`, HTTP/2 says GOAWAY; what is open and what comes is still served.
+
+        Of a sidecar only those who come in; its application's own connections go on. Of a gateway everybody.
+        """
+        which = "" if self._pod.proxy_type is ProxyType.ROUTER else "&inboundonly"
         try:
-            await self.admin.ask("POST", "/drain_listeners?graceful&inboundonly&skip_exit")
+            await self.admin.ask("POST", f"/drain_listeners?graceful{which}&skip_exit")
         except AdminUnreachable as error:
             _log.warning("not drained", pod=self._pod.name, reason=str(error))
 
