@@ -185,7 +185,7 @@ class Mesh:
 
 
 class Load:
-    """`load.py` in a pod, in the background. `result()` waits for its JSON."""
+    """`load.py` in a pod, in the background; without a `target` on this machine. `result()` waits for its JSON."""
 
     def __init__(self, mesh: Mesh, url: str, count: int = 0, target: str = "deploy/client", namespace: str = "booking", options: tuple[str, ...] = ()) -> None:
         self.stop_file = mesh.home / f"stop-{id(self)}"
@@ -193,6 +193,8 @@ class Load:
         endless = () if count else ("--until", str(self.stop_file))
         script = [sys.executable, str(Path(__file__).parent / "load.py"), url, str(count), *endless, "--progress", str(self.progress_file), *options]
         argv = [sys.executable, "-m", "lateen", "exec", "--name", mesh.name, "-n", namespace, target, "--", *script]
+        if not target:
+            argv = script
         self.mesh = mesh
         self.process = subprocess.Popen(argv, env=mesh.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
