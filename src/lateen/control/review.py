@@ -53,6 +53,12 @@ def _of_excerpt(finding: Finding) -> Finding:
 
 
 def _findings(objects: Iterable[Object]) -> tuple[Finding, ...]:
+    db, findings = running(objects)
+    return (*findings, *mesh_findings(db))
+
+
+def running(objects: Iterable[Object]) -> tuple[Db, tuple[Finding, ...]]:
+    """The mesh that these objects would be if all of it ran, and the findings about its mesh configuration."""
     written = {ref_of(item): item for item in objects}
     made_up = gateway_pods((item for item in written.values() if isinstance(item, Gateway)), pod_labels(written.values()))
     everything = {**{ref_of(item): item for item in made_up}, **written}
@@ -67,7 +73,7 @@ def _findings(objects: Iterable[Object]) -> tuple[Finding, ...]:
     found = written.get(config_map)
     config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None, LOCAL)
     store.MESH_CONFIG.set(db, "mesh", config)
-    return (*findings, *not_in_force_of_mesh(config, config_map), *mesh_findings(db))
+    return db, (*findings, *not_in_force_of_mesh(config, config_map))
 
 
 def _pods(item: Object) -> Iterator[Pod]:
