@@ -19,6 +19,8 @@ from pathlib import Path
 from lateen.base.errors import LateenError
 from lateen.base.paths import MeshPaths
 
+LEAST_ROOM_BYTES = 64 * 1024
+"""With less, records of pods and certificates can't be renewed."""
 POLL_S = 0.02
 
 
@@ -79,20 +81,43 @@ def _read(path: Path) -> Running | None:
 
 
 def start(paths: MeshPaths, daemon: str, arguments: tuple[str, ...]) -> Running:
-    """Starts a daemon in a session of its own, output to its log, and records it."""
+    """Starts a daemon in a session of its own, output to its log, and records it. OSError: it could not be, and does not run."""
     paths.logs.mkdir(parents=True, exist_ok=True)
     argv = (sys.executable, "-m", "lateen", daemon, *arguments)
     with (paths.logs / f"{daemon}.log").open("ab") as log:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
     found = Running(child.pid, started(child.pid) or 0, argv)
-    _write(paths.run / f"{daemon}.pid", found)
+    try:
+        _write(paths.run / f"{daemon}.pid", found)
+    except OSError:
+        child.kill()
+        child.wait()
+        raise
     return found
 
 
 def _write(path: Path, record: Running) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"pid": record.pid, "start": record.start, "argv": record.argv}))
-    temporary.replace(path)
+    """By a rename; on a full disk over the old record, whose room there is."""
+    temporary, data = path.with_suffix(".tmp"), json.dumps({"pid": record.pid, "start": record.start, "argv": record.argv})
+    try:
+        temporary.write_text(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        if not path.exists():
+            raise
+        with path.open("r+") as file:
+            file.write(data)
+            file.truncate()
+
+
+def is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room for what the daemons write."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LEAST_ROOM_BYTES or (found.f_files > 0 and found.f_favail == 0)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import click
 from lateen.base.errors import LateenError
 from lateen.base.paths import MeshPaths
 from lateen.cli import lifecycle
-from lateen.cli.events import EventPrinter, print_ready
+from lateen.cli.events import EventPrinter, print_ready, tell
 from lateen.cli.lifecycle import Running
 from lateen.cli.rpc import Json
 
@@ -26,6 +26,8 @@ RESTART_DELAY_S = 0.1
 """A dead daemon is back within a second; its own start takes the rest."""
 CRASHES, CRASH_WINDOW_S = 5, 20.0
 """So many deaths in such a time: restarting does not help; stop and say why."""
+ROOM_CHECK_S = 1.0
+"""How often the disks' room is looked at."""
 TROUBLE_TIMEOUT_S = 10.0
 """After this, `up` says what is not ready if a pod is in trouble of its own making; the rest runs meanwhile."""
 READY_TIMEOUT_S = 120.0
@@ -91,14 +93,14 @@ class _Up:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._signalled)
         self.tasks = [asyncio.create_task(self._keep(daemon)) for daemon in ("control", "node")]
-        self.tasks += [asyncio.create_task(self._follow()), asyncio.create_task(self._remind())]
+        self.tasks += [asyncio.create_task(self._follow()), asyncio.create_task(self._remind()), asyncio.create_task(self._watch_room())]
         await self.stopping.wait()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        click.echo(f"stopping {self.paths.name} …", err=True)
+        tell(f"stopping {self.paths.name} …", err=True)
         await asyncio.to_thread(tear_down, self.paths)
-        click.echo(self.failed or "stopped; nothing is left", err=True)
+        tell(self.failed or "stopped; nothing is left", err=True)
         return 1 if self.failed else 0
 
     def _signalled(self) -> None:
@@ -117,20 +119,48 @@ class _Up:
             await asyncio.to_thread(self._replace, process)  # other files or options: a new one adopts the pods
             process = None
         elif process:
-            click.echo(f"adopted {daemon} (pid {process.pid})", err=True)
+            tell(f"adopted {daemon} (pid {process.pid})", err=True)
         while True:
             if process is None:
-                process = await asyncio.to_thread(lifecycle.start, self.paths, daemon, self.plan.arguments(daemon))
+                process = await self._started(daemon)
             await _ended(process)
             lifecycle.reap(process.pid)
+            if lifecycle.is_full(self.paths.run):
+                deaths.clear()  # it is not the daemon's fault, and stopping what runs helps nobody
             deaths.append(time.monotonic())
             if len(deaths) == CRASHES and deaths[-1] - deaths[0] < CRASH_WINDOW_S:
                 self.failed = f"{daemon} keeps dying; the end of its log:\n{lifecycle.log_tail(self.paths, daemon)}"
                 self.stopping.set()
                 return
-            click.echo(f"{daemon} died; starting it again" + (f": {tail}" if (tail := lifecycle.log_tail(self.paths, daemon, 1)) else ""), err=True)
+            tell(f"{daemon} died; starting it again" + (f": {tail}" if (tail := lifecycle.log_tail(self.paths, daemon, 1)) else ""), err=True)
             process = None
             await asyncio.sleep(RESTART_DELAY_S)
+
+    async def _started(self, daemon: str) -> Running:
+        """A daemon that runs; tried again for as long as the machine refuses."""
+        told = ""
+        while True:
+            try:
+                return await asyncio.to_thread(lifecycle.start, self.paths, daemon, self.plan.arguments(daemon))
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    tell(f"{daemon} can't be started, trying again: {error}", err=True)
+            await asyncio.sleep(ROOM_CHECK_S)
+
+    async def _watch_room(self) -> None:
+        """Says when the disk is full, and when it is not any more."""
+        full: set[int] = set()
+        while True:
+            disks = {folder.stat().st_dev: folder for folder in (self.paths.state, self.paths.run) if folder.is_dir()}
+            for disk, folder in disks.items():
+                is_full = lifecycle.is_full(folder)
+                if is_full and disk not in full:
+                    tell(f"no room on the disk of {folder}: state and logs can't be written; what runs goes on, make room there", err=True)
+                elif not is_full and disk in full:
+                    tell(f"there is room again on the disk of {folder}", err=True)
+                full = full | {disk} if is_full else full - {disk}
+            await asyncio.sleep(ROOM_CHECK_S)
 
     @staticmethod
     def _replace(process: Running) -> None:

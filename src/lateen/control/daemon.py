@@ -6,9 +6,7 @@ Doors: a unix socket (mode 0600) for the node and the command line; where asked,
 import asyncio
 import gc
 import json
-import logging
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -35,6 +33,7 @@ from lateen.control.pilot import Pilot
 from lateen.control.registrar import Registrar
 from lateen.identity.store import load_or_create
 from lateen.insight.scratch import Scratch
+from lateen.node import log
 from lateen.serve.door import SERVER_OPTIONS, Context, peer_identity
 from lateen.sources.files import FileSource
 from lateen.sources.journal import Journal
@@ -67,10 +66,7 @@ class ControlOptions:
 
 def run(options: ControlOptions) -> int:
     """Be control until told to stop. The exit code. LateenError: it could not begin."""
-    processors = (structlog.processors.add_log_level, structlog.processors.TimeStamper("iso", utc=True), structlog.dev.ConsoleRenderer(colors=False))
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr), processors=processors, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
-    )
+    log.configure()
     heap.map_large_blocks()
     gc.set_threshold(50_000, 20, 50)  # objects of the engine live long: collect young ones seldom
     import uvloop

@@ -5,13 +5,11 @@ SIGTERM ends every pod, with its grace, and removes what was made; SIGKILL leave
 
 import asyncio
 import json
-import logging
 import os
 import pwd
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -35,6 +33,7 @@ from lateen.local.podspec import Json
 from lateen.local.publishing import published
 from lateen.local.runner import PodRunner
 from lateen.local.users import User
+from lateen.node import log
 from lateen.node.dns import DnsServer
 from lateen.node.known import KnownGood
 from lateen.node.relay import Relay
@@ -70,16 +69,11 @@ class NodeOptions:
 
 def run(options: NodeOptions) -> int:
     """Be the node until told to stop. The exit code. LateenError: it could not begin."""
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr), processors=_PROCESSORS, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
-    )
+    log.configure()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65536)), hard))
     asyncio.run(_Node(options).run())
     return 0
-
-
-_PROCESSORS = (structlog.processors.add_log_level, structlog.processors.TimeStamper("iso", utc=True), structlog.dev.ConsoleRenderer(colors=False))
 
 
 class _Node:
