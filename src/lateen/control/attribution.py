@@ -120,13 +120,15 @@ class Attribution:
     async def _blame(self, origins: frozenset[ObjectRef], args: Wanted, reason: str, is_good: Callable[[Resource], Awaitable[bool]]) -> None:
         pilot, name = self._pilot, args[2]
         candidates = pilot.candidates(origins)
-        db = pilot.db.from_scratch()
+        written, db = {ref: pilot.overlay.written(ref) for ref in candidates}, pilot.db.from_scratch()
         now: Resource | None = (await asyncio.to_thread(db.read, pilot.catalog.resource_query, args)).value
         if now is None or await is_good(now):  # what was wrong was an object that is quarantined or mended since: it is only not published yet
             return
         for ref in candidates:
             found = await asyncio.to_thread(_without, db, pilot, ref, args)
             if found is None or await is_good(found):
+                if pilot.overlay.written(ref) is not written[ref]:  # mended meanwhile: the new form is not what was looked at
+                    return
                 self._log.error("an object is quarantined", object=str(ref), resource=name, reason=reason)
                 pilot.quarantine(ref, f"{name}: {reason}")
                 return
