@@ -61,6 +61,12 @@ def planted(db: Db, view: View, type_: ResourceType, name: str) -> Resource | No
     return found
 
 
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancelled, and waited for: it may have an Envoy of its own to end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 class Rig:
     """Pilot with a door on a unix socket, and a gateway's Envoy behind it."""
 
@@ -77,8 +83,7 @@ class Rig:
         self.stack.push_async_callback(server.stop, 0)
         attribution = Attribution(self.pilot, Scratch(envoy_path()))
         for work in (self.pilot.run(), self.pilot.door.tick(), attribution.run(), self.listen()):
-            task = asyncio.create_task(work)
-            self.stack.callback(task.cancel)
+            self.stack.push_async_callback(ended, asyncio.create_task(work))
         self.write(SERVICES, GATEWAY.replace("PORT", str(free_port())), slices(("v1", 9), ("v2", 9)), rule(1000, "v1", "v2"), route(v1=50, v2=50))
         issued, key = issue(new_authority("cluster.local", time.time()), SpiffeId("cluster.local", "shop", "edge"), WorkloadAttributes(), 3600, time.time())
         write_bundle(self.folder / "certs", Bundle(issued.chain, key, issued.root))

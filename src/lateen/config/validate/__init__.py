@@ -1,4 +1,4 @@
-"""What Istio's own validation refuses or warns of, kind by kind: rules over one object alone. Source: Istio, pkg/config/validation.
+"""What Istio's own validation, or the API server's, refuses or warns of, kind by kind: rules over one object alone. Source: Istio, pkg/config/validation.
 
 Called by `sources` on every object it takes in. A kind's rules are one function here and one line in `RULES`.
 """
@@ -21,9 +21,10 @@ from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.istio.wasm_plugin import TrafficExtension, WasmPlugin
 from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadGroup
 from lateen.config.kinds.kubernetes.pod import Pod
+from lateen.config.kinds.kubernetes.service import Service
 from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, Job, ReplicaSet, StatefulSet
 from lateen.config.kinds.objects import Object
-from lateen.config.validate import destination_rule, extensions, gateway, pod_template, security, service_entry, sidecar, virtual_service
+from lateen.config.validate import destination_rule, extensions, gateway, kubernetes, pod_template, security, service_entry, sidecar, virtual_service
 
 RULES: dict[type[Object], Callable[[Any], tuple[Finding, ...]]] = {
     VirtualService: virtual_service.check,
@@ -42,6 +43,7 @@ RULES: dict[type[Object], Callable[[Any], tuple[Finding, ...]]] = {
     EnvoyFilter: extensions.check_envoy_filter,
     ProxyConfig: extensions.check_proxy_config,
     **dict.fromkeys((Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job), pod_template.check),
+    Service: kubernetes.check_service,
 }
 """Kind → its rules. (Any: each takes its own kind.)"""
 
