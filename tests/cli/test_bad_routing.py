@@ -20,6 +20,11 @@ metadata: {name: two, namespace: shop}
 spec: {selector: {app: web}, ports: [{name: http, port: 80}, {name: http-admin, port: 81}]}
 ---
 apiVersion: v1
+kind: Service
+metadata: {name: own, namespace: shop, annotations: {networking.istio.io/exportTo: "."}}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
 kind: Pod
 metadata: {name: web, namespace: shop, labels: {app: web, version: v1}}
 spec: {containers: [{name: web, image: web}]}
@@ -87,6 +92,12 @@ BAD = {
     "a regex of an origin": (mesh_route("  - corsPolicy: {allowOrigins: [{regex: '(*'}]}\n" + ENTRY), 8, "IST0106", "RE2"),
     "a regex that grows": (mesh_route("  - match: [{uri: {regex: '((a{100}){100}){10}'}}]\n" + ENTRY), 8, "IST0106", "RE2"),
     "a group that is not there": (mesh_route("  - rewrite: {uriRegexRewrite: {match: '/(a)', rewrite: '/\\2'}}\n" + ENTRY), 8, "IST0133", "has 1 groups"),
+    "a route for those who do not see its host": (
+        ROUTE.replace("spec:\n", "spec:\n  exportTo: [far]\n") % ("web", "mesh") + "  - route: [{destination: {host: own}}]\n",
+        9,
+        "IST0101",
+        "clients in `far`",
+    ),
     "a shadowed route": (mesh_route("  - route: [{destination: {host: web}}]\n  - match: [{uri: {prefix: /a}}]\n" + ENTRY), 9, "IST0130", "narrower one first"),
     "a shadowed condition": (mesh_route("  - match: [{uri: {prefix: /a}}, {uri: {exact: /ab}}]\n" + ENTRY), 8, "IST0131", "leave it out"),
     "a missing delegate": (ROUTE % ("web", "mesh") + "  - delegate: {name: nobody}\n", 8, "IST0101", "this route is left out"),

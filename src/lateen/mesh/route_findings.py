@@ -82,6 +82,10 @@ def _targets(db: Db, service: VirtualService, key: ObjectRef) -> Iterator[Findin
             rule = destination_rule(db, key.namespace, key.namespace, host)
             yield from _subset(rule, to, key, field) if rule else ()
             continue
+        for viewer in sorted(set(service.spec.export_to) - {"*", ".", "~", key.namespace}):
+            if _target(db, host, viewer) is None:
+                text = f"clients in `{viewer}` get this route and do not see the host: `{to.host}`"
+                yield Finding("IST0101", Severity.ERROR, text, key, f"{field}.host", "export the service to them as well, or the route not")
         yield from _port(found, to, key, field)
         yield from _subset(destination_rule(db, key.namespace, found.namespace, found.hostname), to, key, field)
 
