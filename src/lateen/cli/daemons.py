@@ -21,6 +21,11 @@ def published(pairs: tuple[str, ...]) -> dict[int, int]:
     return found
 
 
+def _without_colours() -> None:
+    """A daemon's log is plain. structlog would load `rich` for coloured tracebacks wherever it is installed: 60 modules, 8 MB in each daemon."""
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None: "not to be had", Python's import system
+
+
 @click.command("control")
 @click.argument("paths", nargs=-1, metavar="PATH…")
 @click.option("--listen", metavar="HOST:PORT", help="Serve xDS over TCP with mutual TLS as well, for example 127.0.0.1:15012.")
@@ -29,6 +34,7 @@ def published(pairs: tuple[str, ...]) -> dict[int, int]:
 @name_option
 def control_command(paths: tuple[str, ...], listen: str | None, local: bool, publish: tuple[str, ...], name: str) -> None:
     """Run the control plane over YAML files, with no node and no pods."""
+    _without_colours()
     from lateen.control.daemon import ControlOptions, run
 
     if not paths:
@@ -42,6 +48,7 @@ def control_command(paths: tuple[str, ...], listen: str | None, local: bool, pub
 @name_option
 def node_command(image_map: Path | None, publish: tuple[str, ...], name: str) -> None:
     """Run this machine's pods for a control plane of the same name."""
+    _without_colours()
     from lateen.local.daemon import NodeOptions, run
 
     uid, gid = int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", os.getgid()))
