@@ -182,6 +182,22 @@ def test_routes_are_what_a_virtual_service_says(place: Place) -> None:
     assert "refuses" not in place.control.log()
 
 
+@pytest.mark.parametrize(
+    "routes",
+    [
+        "[{match: [{method: {exact: GET}}], route: [{destination: {host: echo}}]}]",  # none that a call could take
+        "[{redirect: {uri: /elsewhere}}]",
+        "[{directResponse: {status: 200}}]",
+    ],
+)
+def test_routes_that_lead_nowhere_fail_calls_and_are_taken(place: Place, routes: str) -> None:
+    place.control.write("routes", ROUTES.split("  http:")[0].replace("hosts: [echo]", f"hosts: [echo]\n  http: {routes}"))
+    until(lambda: place.client.ask(calls=3)["codes"] == {"UNAVAILABLE": 3}, 30, "calls fail")
+    assert "refuses" not in place.control.log()
+    place.control.write("routes", ROUTES)
+    until(lambda: place.client.ask(calls=3)["codes"] == {}, 30, "calls go through again")
+
+
 def test_mutual_tls_between_clients_and_servers_without_a_proxy(place: Place) -> None:
     place.control.write("strict", STRICT % "")
     place.run("vault", "127.8.0.3", "server", "--name", "vault", "--listen", f"127.8.0.3:{place.port}", "--xds")
