@@ -6,9 +6,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lateen.wire.delta import DeltaRequest, decode_request, decode_response, encode_request, encode_response, resource_fragment
-from lateen.wire.relay import CLUSTERS, ENDPOINTS, Keep, RelaySession, RestartUpstream, SendDown, SendUp
+from lateen.wire.relay import ASKED, CLUSTERS, ENDPOINTS, Keep, RelaySession, RestartUpstream, SendDown, SendUp
+from lateen.wire.stand_in import stand_in
 
 NAMES = ("a", "b", "c")
+STAND_IN = "there is none"
 
 
 class Memory(dict):
@@ -29,7 +31,13 @@ class Envoy:
         self.holds = {CLUSTERS: {}, ENDPOINTS: {}}
         self.asked = set()
         self.sends = deque([DeltaRequest(CLUSTERS, node=b"\x0a\x01e")])
-        self.has_asked_endpoints = False
+        self.fetched = set()
+
+    def fetch(self, name):
+        """A request needs a cluster: it is asked for once."""
+        if name not in self.holds[CLUSTERS] and name not in self.fetched:
+            self.fetched.add(name)
+            self.sends.append(DeltaRequest(CLUSTERS, subscribe=(name,)))
 
     def take(self, raw):
         response = decode_response(raw)
@@ -59,6 +67,8 @@ class Control:
 
     def __init__(self):
         self.has = {CLUSTERS: {"a": "0"}, ENDPOINTS: {"a": "0"}}
+        self.on_demand = {CLUSTERS: {}, ENDPOINTS: {}}
+        """What only those get who ask for it."""
         self.types = None
         self.count = 0
 
@@ -66,9 +76,10 @@ class Control:
         request = decode_request(raw)
         assert self.types or request.node, "the first request of a stream says who is asking"
         if request.type_url not in self.types:
-            self.types[request.type_url] = ([not request.subscribe, True], set(), dict(request.initial_versions))
+            is_wildcard = not request.subscribe or "*" in request.subscribe
+            self.types[request.type_url] = ([is_wildcard, True], set(), dict(request.initial_versions))
         _, names, sent = self.types[request.type_url]
-        names.update(request.subscribe)
+        names.update(set(request.subscribe) - {"*"})
         names.difference_update(request.unsubscribe)
         for name in request.subscribe:
             if name not in request.initial_versions:
@@ -82,13 +93,17 @@ class Control:
             is_wildcard, is_unanswered = flags
             flags[1] = False
             has = {name: version for name, version in self.has[type_url].items() if is_wildcard or name in names}
+            has |= {name: version for name, version in self.on_demand[type_url].items() if name in names}
+            missing = [name for name in names if name not in has] if type_url == CLUSTERS else []
+            has |= dict.fromkeys(missing, STAND_IN)
             new = {name: version for name, version in has.items() if sent.get(name) != version}
             gone = [name for name in sent if name not in has]
             if new or gone or (is_wildcard and is_unanswered):
                 self.count += 1
                 sent.clear()
                 sent.update(has)
-                return encode_response(type_url, str(self.count % 3), [resource_fragment(name, version, type_url, b"x") for name, version in new.items()], gone)
+                fragments = [stand_in(name) if version == STAND_IN else resource_fragment(name, version, type_url, b"x") for name, version in new.items()]
+                return encode_response(type_url, str(self.count % 3), fragments, gone)
         return None
 
 
@@ -158,6 +173,15 @@ class World:
             case ("move", name) if name in self.control.has[ENDPOINTS]:
                 self.version += 1
                 self.control.has[ENDPOINTS][name] = str(self.version)
+            case ("fetch", name):
+                self.envoy.fetch(name)
+            case ("offer", name):
+                self.version += 1
+                for has in self.control.on_demand.values():
+                    has[name] = str(self.version)
+            case ("withdraw", name):
+                for has in self.control.on_demand.values():
+                    has.pop(name, None)
             case ("remove", name):
                 for has in self.control.has.values():
                     has.pop(name, None)
@@ -175,6 +199,7 @@ STEPS = st.one_of(
     st.sampled_from(["up", "down", "heard", "said", "relayed"]),
     st.sampled_from(["up", "down", "heard", "said", "relayed"]),
     st.tuples(st.sampled_from(["set", "move", "remove"]), st.sampled_from(NAMES)),
+    st.tuples(st.sampled_from(["fetch", "fetch", "offer", "withdraw"]), st.sampled_from(["x", "y"])),
 )
 
 
@@ -187,10 +212,39 @@ def test_it_converges(steps, is_settled_first):
     for step in steps:
         world.step(step)
     world.settle()
-    assert world.envoy.holds == world.control.has
-    assert {kind: {name: known.version for name, known in held.items()} for kind, held in world.record.items() if held} == {
-        kind: has for kind, has in world.control.has.items() if has
+    asked = world.envoy.fetched | set(world.record.known(ASKED))
+    expected = {
+        kind: has | {name: version for name, version in world.control.on_demand[kind].items() if name in asked} for kind, has in world.control.has.items()
     }
+    expected[CLUSTERS] |= dict.fromkeys(asked - expected[CLUSTERS].keys(), STAND_IN)
+    assert plain(world.envoy.holds) == expected
+    recorded = {kind: {name: known.version for name, known in held.items()} for kind, held in world.record.items() if held and kind != ASKED}
+    assert plain(recorded) == {kind: has for kind, has in expected.items() if has}
+
+
+def plain(holds):
+    """With one version for all clusters that stand in for one."""
+    empty = {decode_response(stand_in(name)).resources[0].version for name in ("x", "y")}
+    return {kind: {name: STAND_IN if version in empty else version for name, version in has.items()} for kind, has in holds.items()}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=40), st.lists(st.sampled_from(["envoy", "die", "live", "wait", "open", "up", "heard", "said", "relayed", "down"]), max_size=40))
+def test_what_was_asked_for_stays_though_envoy_control_and_node_start_anew(steps, ends):
+    world = World()
+    world.step(("offer", "x"))
+    world.settle()
+    world.step(("fetch", "x"))
+    world.settle()
+    for step in steps:
+        if step not in (("withdraw", "x"), ("remove", "x")):
+            world.step(step)
+    for step in ends:
+        world.step(step)
+    world.restart_envoy()
+    world.settle()
+    assert world.envoy.holds[CLUSTERS]["x"] == world.control.on_demand[CLUSTERS]["x"]
+    assert world.envoy.holds[ENDPOINTS]["x"] == world.control.on_demand[ENDPOINTS]["x"]
 
 
 @settings(max_examples=500, deadline=None)

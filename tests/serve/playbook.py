@@ -34,10 +34,11 @@ class Shelf:
         fresh: dict[str, Snapshot] = {}
         for url in TYPES:
             listed = self.contents[url]
-            extra = {name: self.extra[url][name] for name in self.wanted[url] - listed.keys() if name in self.extra[url]}
+            wanted = self.wanted[url] | (self.wanted[CDS] if url == EDS else set())
+            extra = {name: self.extra[url][name] for name in wanted - listed.keys() if name in self.extra[url]}
             bodies = {**extra, **listed}
             entries = {name: self.entries.entry(Resource(ResourceType(url), name, body.encode())) for name, body in bodies.items()}
-            absent = frozenset(self.wanted[url] - bodies.keys())
+            absent = frozenset(wanted - bodies.keys())
             old = self.snapshots.get(url)
             was = old.entries if old else {}
             changed = frozenset(name for name in was.keys() | entries.keys() if was.get(name) is not entries.get(name))
@@ -58,6 +59,8 @@ class Client:
     held: dict[str, dict[str, tuple[str, str]]] = field(default_factory=lambda: {url: {} for url in TYPES})
     """type → name → (version, body)."""
     asked: dict[str, set[str]] = field(default_factory=lambda: {url: set() for url in TYPES})
+    fetched: set[str] = field(default_factory=set)
+    """Clusters asked for one by one, beside all."""
     warming: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
     """Clusters that take requests: static ones, and those that have had endpoints; an updated one stays active while its successor warms."""
@@ -95,11 +98,19 @@ class Client:
             self.publish()
         for url in (CDS, EDS, LDS, RDS, ECDS, SDS):
             versions = {name: version for name, (version, _) in self.held[url].items()}
-            if url in (CDS, LDS) or self.asked[url]:
+            if url == CDS and self.fetched:
+                self.request(url, subscribe=["*", *sorted(self.fetched)], versions=versions)
+            elif url in (CDS, LDS) or self.asked[url]:
                 self.request(url, subscribe=sorted(self.asked[url]), versions=versions)
 
     def publish(self) -> None:
         self.take(self.session.on_published(self.shelf.snapshots, self.shelf.revision, self.now))
+
+    def fetch(self, name: str) -> None:
+        """A request needs a cluster. Envoy asks once for each, and not for one that is there."""
+        if name not in self.fetched and name not in self.held[CDS]:
+            self.fetched.add(name)
+            self.request(CDS, subscribe=[name])
 
     def ask(self, url: str, names: set[str]) -> None:
         new, old = names - self.asked[url], self.asked[url] - names

@@ -4,6 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lateen.serve.session import CDS, EDS, LDS, RDS
+from lateen.wire.delta import decode_response
+from lateen.wire.stand_in import stand_in
 from tests.serve.playbook import Client, Shelf
 
 step = st.one_of(
@@ -12,6 +14,8 @@ step = st.one_of(
     st.tuples(st.just("drop"), st.sampled_from("abcd"), st.just("")),
     st.tuples(st.just("route"), st.sampled_from("rst"), st.sets(st.sampled_from("abcd")).map(sorted)),
     st.tuples(st.just("listener"), st.sampled_from("lm"), st.one_of(st.none(), st.sets(st.sampled_from("rst")).map(sorted))),
+    st.tuples(st.just("fetch"), st.sampled_from("axy"), st.just("")),
+    st.tuples(st.just("on demand"), st.sampled_from("xy"), st.sampled_from(["eds 1", "eds 2", "static", ""])),
     st.tuples(st.just("publish"), st.just(""), st.just("")),
     st.tuples(st.just("publish"), st.just(""), st.just("")),
     st.tuples(st.just("answer"), st.just(""), st.just("")),
@@ -27,6 +31,10 @@ def edit(shelf: Shelf, kind: str, name: str, value) -> None:
     if kind == "cluster":
         shelf.put(CDS, name, value)
         shelf.put(EDS, name, "1") if value != "static" else shelf.drop(EDS, name)
+    elif kind == "on demand":
+        for url, body in ((CDS, value), (EDS, "1" if value.startswith("eds") else "")):
+            shelf.extra[url].pop(name, None)
+            shelf.extra[url] |= {name: body} if body else {}
     elif kind == "endpoints" and shelf.contents[CDS].get(name, "").startswith("eds"):
         shelf.put(EDS, name, value)
     elif kind == "drop":
@@ -42,6 +50,15 @@ def edit(shelf: Shelf, kind: str, name: str, value) -> None:
         for route in value:
             shelf.contents[RDS].setdefault(route, "")
         shelf.put(LDS, name, " ".join(value))
+
+
+STAND_IN = "there is none"
+
+
+def versions(client: Client, url: str) -> list[tuple[str, str]]:
+    """What the client holds; a cluster that stands in for one that is not there has no version of its own."""
+    found = [(name, version, decode_response(stand_in(name)).resources[0].version) for name, (version, _) in client.held[url].items()]
+    return [(name, STAND_IN if url == CDS and version == empty else version) for name, version, empty in found]
 
 
 @settings(max_examples=400, deadline=None)
@@ -66,6 +83,8 @@ def test_every_interleaving_converges(steps):
         elif kind == "tick":
             client.now += name
             client.take(client.session.on_tick(client.now))
+        elif kind == "fetch":
+            client.fetch(name)
         elif kind == "reconnect":
             client.connect(wait=name)
         elif kind == "run":
@@ -82,7 +101,9 @@ def test_every_interleaving_converges(steps):
     assert client.session.wake_at is None
     for url in (CDS, EDS, LDS, RDS):
         expected = {name: entry.version for name, entry in shelf.snapshots[url].entries.items() if url in (CDS, LDS) or name in client.asked[url]}
-        assert {name: version for name, (version, _) in client.held[url].items()} == expected, url
+        if url == CDS:
+            expected |= dict.fromkeys(client.fetched - expected.keys(), STAND_IN)
+        assert dict(versions(client, url)) == expected, url
     assert not client.warming
     client.sent.clear()
     client.publish()

@@ -239,7 +239,8 @@ def test_a_name_beyond_the_view_is_computed_when_it_is_asked_for():
     assert news(client) == []
     assert client.shelf.wanted[CDS] == {"x", "y"}
     client.run()
-    assert news(client) == [("CDS", "x", "-y")]
+    assert news(client) == [("CDS", "x")]
+    assert client.held[CDS].keys() == {"a", "b", "x", "y"}  # what is not there has something that stands in for it
     client.shelf.extra[CDS]["y"] = "static"
     publish(client)
     client.run()
@@ -251,6 +252,88 @@ def test_a_name_beyond_the_view_is_computed_when_it_is_asked_for():
     assert news(other) == [("CDS", "a", "b")]  # a wildcard gets what the view lists
     client.take(client.session.on_close())
     assert client.shelf.wanted[CDS] == set()
+
+
+def fetched() -> Client:
+    """A client that has all of its view, and has asked for `x` beyond it."""
+    client = started()
+    client.shelf.extra = client.shelf.extra | {CDS: {"x": "eds 1"}, EDS: {"x": "10.0.0.9"}}
+    client.fetch("x")
+    client.run()
+    return client
+
+
+def test_a_cluster_asked_for_comes_with_its_endpoints_in_one_turn():
+    client = started()
+    client.shelf.extra = client.shelf.extra | {CDS: {"x": "eds 1"}, EDS: {"x": "10.0.0.9"}}
+    news(client)
+    client.fetch("x")
+    revision = client.shelf.revision
+    client.run()
+    assert news(client) == [("CDS", "x"), ("EDS", "x")]
+    assert client.shelf.revision == revision + 1
+    assert "x" in client.active
+
+
+def test_a_cluster_asked_for_survives_reconnects_and_is_followed():
+    client = fetched()
+    for wait in (False, True):
+        news(client)
+        client.connect(wait=wait)
+        publish(client)
+        client.run()
+        client.wait(10 * REMOVAL_GRACE_S)
+        client.wait(10 * REMOVAL_GRACE_S)
+        assert not [name for item in news(client) for name in item if name.startswith("-")]
+        assert "x" in client.held[CDS] and "x" in client.held[EDS]
+    client.shelf.extra[EDS]["x"] = "10.0.0.10"
+    publish(client)
+    client.run()
+    assert news(client) == [("EDS", "x")]
+
+
+def test_a_cluster_asked_for_survives_another_view():
+    client = fetched()
+    other = Shelf()
+    other.entries, other.wanted, other.extra = client.shelf.entries, client.shelf.wanted, client.shelf.extra
+    for url in client.shelf.contents:
+        other.contents[url] = dict(client.shelf.contents[url])
+    other.revision, news_before = client.shelf.revision, news(client)
+    other.wanted, wanted = {url: set() for url in other.wanted}, other.wanted
+    other.publish()  # it lists nothing of `x`, and has not computed it yet
+    client.shelf = other
+    client.publish()
+    other.wanted = wanted
+    publish(client)
+    client.run()
+    client.wait(10 * REMOVAL_GRACE_S)
+    client.wait(10 * REMOVAL_GRACE_S)
+    assert news_before and not [name for item in news(client) for name in item if name.startswith("-")]
+    assert "x" in client.held[CDS] and "x" in client.held[EDS]
+
+
+def test_a_cluster_that_goes_after_it_was_asked_for_leaves_an_empty_one_after_the_grace_and_comes_back():
+    client = fetched()
+    del client.shelf.extra[CDS]["x"], client.shelf.extra[EDS]["x"]
+    publish(client)
+    client.run()
+    before = client.held[CDS]["x"]
+    client.wait(REMOVAL_GRACE_S)
+    client.wait(REMOVAL_GRACE_S)
+    after = client.held[CDS]["x"]
+    assert before[1] == "eds 1" and after[1] != "eds 1"
+    client.shelf.extra[CDS]["x"] = "static"
+    publish(client)
+    client.run()
+    assert client.held[CDS]["x"][1] == "static"
+
+
+def test_who_asks_for_single_clusters_alone_is_told_that_one_is_not_there():
+    client = Client(Shelf())
+    client.publish()
+    client.request(CDS, subscribe=["y"])
+    client.run()
+    assert news(client) == [("CDS", "-y")]
 
 
 def test_asking_again_is_answered_even_if_equal():

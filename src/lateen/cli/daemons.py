@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lateen.base.errors import UsageError
-from lateen.cli.options import mesh_paths, name_option
+from lateen.cli.options import mesh_paths, name_option, scope_option
 
 
 def published(pairs: tuple[str, ...]) -> dict[int, int]:
@@ -29,17 +29,19 @@ def _without_colours() -> None:
 @click.command("control")
 @click.argument("paths", nargs=-1, metavar="PATH…")
 @click.option("--listen", metavar="HOST:PORT", help="Serve xDS over TCP with mutual TLS as well, for example 127.0.0.1:15012.")
+@scope_option
 @click.option("--local", is_flag=True, hidden=True, help="Beside a node of this machine: addresses and readiness come from it.")
 @click.option("--publish", multiple=True, hidden=True, metavar="PORT=HOSTPORT")
 @name_option
-def control_command(paths: tuple[str, ...], listen: str | None, local: bool, publish: tuple[str, ...], name: str) -> None:
+def control_command(paths: tuple[str, ...], listen: str | None, scope: str, local: bool, publish: tuple[str, ...], name: str) -> None:
     """Run the control plane over YAML files, with no node and no pods."""
     _without_colours()
     from lateen.control.daemon import ControlOptions, run
+    from lateen.mesh.automatic_scope import ScopeMode
 
     if not paths:
         raise UsageError("no PATH given: name the files or folders with the mesh's YAML, or - for standard input")
-    sys.exit(run(ControlOptions(mesh_paths(name), paths, listen=listen, local=local, publish=published(publish))))
+    sys.exit(run(ControlOptions(mesh_paths(name), paths, listen=listen, local=local, publish=published(publish), scope=ScopeMode(scope))))
 
 
 @click.command("node")

@@ -26,6 +26,12 @@ def namespace_option(function: F) -> F:
     return click.option("-n", "--namespace", default=None, help="Namespace.")(function)
 
 
+def scope_option(function: F) -> F:
+    """`--scope`: what sidecars hold."""
+    text = "complete: sidecars hold all they may call. automatic: what they call, a first request fetches the rest."
+    return click.option("--scope", type=click.Choice(["complete", "automatic"]), default="complete", show_default=True, help=text)(function)
+
+
 def mesh_paths(name: str) -> MeshPaths:
     """Where mesh `name` keeps its files, for this user."""
     if not name or "/" in name or name.startswith("."):

@@ -43,12 +43,14 @@ class Plan:
     publish: tuple[str, ...] = ()
     image_map: Path | None = None
     listen: str | None = None
+    scope: str = "complete"
 
     def arguments(self, daemon: str) -> tuple[str, ...]:
         """The command line of a daemon."""
         publish = tuple(part for pair in self.publish for part in ("--publish", pair))
         if daemon == "control":
-            return (*self.sources, "--name", self.paths.name, "--local", *publish, *(("--listen", self.listen) if self.listen else ()))
+            listen = ("--listen", self.listen) if self.listen else ()
+            return (*self.sources, "--name", self.paths.name, "--local", *publish, *listen, "--scope", self.scope)
         return ("--name", self.paths.name, *publish, *(("--image-map", str(self.image_map)) if self.image_map else ()))
 
 
@@ -61,7 +63,7 @@ def detached(plan: Plan) -> int:
     image_map = ("--image-map", str(plan.image_map)) if plan.image_map else ()
     publish = tuple(part for pair in plan.publish for part in ("--publish", pair))
     listen = ("--listen", plan.listen) if plan.listen else ()
-    argv = (sys.executable, "-m", "lateen", "up", *plan.sources, "--name", plan.paths.name, *image_map, *publish, *listen)
+    argv = (sys.executable, "-m", "lateen", "up", *plan.sources, "--name", plan.paths.name, *image_map, *publish, *listen, "--scope", plan.scope)
     log_path = plan.paths.logs / "up.log"
     with log_path.open("wb") as log:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/")

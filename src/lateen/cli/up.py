@@ -10,7 +10,7 @@ import click
 from lateen.base.errors import LateenError, UsageError
 from lateen.base.paths import MeshPaths
 from lateen.cli.daemons import published
-from lateen.cli.options import mesh_paths, name_option
+from lateen.cli.options import mesh_paths, name_option, scope_option
 
 
 @click.command("up")
@@ -19,9 +19,19 @@ from lateen.cli.options import mesh_paths, name_option
 @click.option("--image-map", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="How images run here.")
 @click.option("--publish", multiple=True, metavar="PORT=HOSTPORT", help="Where a gateway's port is published on 127.0.0.1 (default: 8000 + PORT).")
 @click.option("--listen", metavar="HOST:PORT", help="Serve xDS over TCP with mutual TLS as well, for example 127.0.0.1:15012.")
+@scope_option
 @click.option("-d", "--detach", is_flag=True, help="Return once the mesh is ready; `lateen down` stops it.")
 @name_option
-def up_command(paths: tuple[str, ...], dry_run: bool, image_map: Path | None, publish: tuple[str, ...], listen: str | None, detach: bool, name: str) -> None:  # noqa: PLR0913 one per option
+def up_command(  # noqa: PLR0913 one per option
+    paths: tuple[str, ...],
+    dry_run: bool,
+    image_map: Path | None,
+    publish: tuple[str, ...],
+    listen: str | None,
+    scope: str,
+    detach: bool,
+    name: str,
+) -> None:
     """Run a mesh from YAML files or folders (- for standard input) and follow their edits; Ctrl-C stops it and leaves nothing."""
     mesh, ports = mesh_paths(name), published(publish)
     if not paths:
@@ -38,7 +48,7 @@ def up_command(paths: tuple[str, ...], dry_run: bool, image_map: Path | None, pu
     sources = tuple(stdin_as_file(mesh) if path == "-" else str(Path(path).resolve()) for path in paths)
     from lateen.cli.supervise import Plan, detached, supervise
 
-    plan = Plan(mesh, sources, tuple(f"{port}={host}" for port, host in ports.items()), image_map, listen)
+    plan = Plan(mesh, sources, tuple(f"{port}={host}" for port, host in ports.items()), image_map, listen, scope)
     sys.exit(detached(plan) if detach else supervise(plan))
 
 

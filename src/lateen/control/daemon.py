@@ -33,6 +33,7 @@ from lateen.control.pilot import Pilot
 from lateen.control.registrar import Registrar
 from lateen.identity.store import load_or_create
 from lateen.insight.scratch import Scratch
+from lateen.mesh.automatic_scope import SCOPE, ScopeMode
 from lateen.node import log
 from lateen.serve.door import SERVER_OPTIONS, Context, peer_identity
 from lateen.sources.files import FileSource
@@ -62,6 +63,7 @@ class ControlOptions:
     listen: str | None = None
     local: bool = False
     publish: Mapping[int, int] = field(default_factory=dict)
+    scope: ScopeMode = ScopeMode.COMPLETE
 
 
 def run(options: ControlOptions) -> int:
@@ -82,6 +84,7 @@ class _Control:
         self.options = options
         self.events = Events()
         self.pilot = Pilot(self.events, LOCAL if options.local else MeshConfig())
+        SCOPE.set(self.pilot.db, "mesh", options.scope)
         self.galley = Galley(FileSource(options.sources), self.pilot, self.events, has_node=options.local)
         self.node = NodeApi(self.pilot, self.galley.written, options.paths.run / "reported.json") if options.local else None
         self.interface = Interface(options.paths.name, self.pilot, self.galley, self.events, self.node, options.listen or "")

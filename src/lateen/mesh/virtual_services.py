@@ -334,6 +334,14 @@ def imported_destinations(db: Db, namespace: str, imports: Imports) -> tuple[tup
 
 
 @query
+def mirrored_hosts(db: Db, key: ObjectRef) -> frozenset[str]:
+    """The hosts that a VirtualService sends copies of requests to."""
+    service = effective(db, key)
+    found = (to for http in service.http for to in (http.mirror, *(mirror.destination for mirror in http.mirrors))) if service is not None else ()
+    return frozenset(to.host for to in found if to)
+
+
+@query
 def findings(db: Db) -> tuple[Finding, ...]:
     """Hosts that an older VirtualService already has for the sidecars; delegates that are not there."""
     found: list[Finding] = []

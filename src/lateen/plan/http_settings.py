@@ -30,7 +30,8 @@ SERVER = "istio-envoy"
 class HttpSettings:
     """Settings of a connection manager. Durations in seconds, sizes in bytes; None: Envoy's default. Empty texts: Envoy's default too.
 
-    `server_name` empty with `keeps_server`: the upstream's own `server` header passes. `tells_upstream`: Envoy's own `x-envoy-` headers are added."""
+    `server_name` empty with `keeps_server`: the upstream's own `server` header passes. `tells_upstream`: Envoy's own `x-envoy-` headers are added.
+    `finds_clusters`: one that is not there is asked for."""
 
     normalizes_path: bool = True
     merges_slashes: bool = False
@@ -57,6 +58,7 @@ class HttpSettings:
     max_streams: int | None = None
     stream_window_bytes: int | None = None
     connection_window_bytes: int | None = None
+    finds_clusters: bool = False
 
 
 _PATHS: dict[NormalizationType, HttpSettings] = {

@@ -5,7 +5,7 @@ names that changed and nothing else.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -20,6 +20,17 @@ Names = Query[[View, ResourceType], frozenset[str]]
 Resources = Query[[View, ResourceType, str], Resource | None]
 
 TYPE_OF = {type_.value: type_ for type_ in ResourceType}
+
+
+_FOLLOWERS = {ResourceType.CLUSTER: (ResourceType.ENDPOINT,)}
+"""What will be asked for next, under the same name: computed in the same turn, so that a request which waits for its cluster waits for one turn."""
+
+
+def _with_followers(url: str, names: Iterable[str]) -> Iterator[tuple[ResourceType, str]]:
+    """Names of a type, each with those that follow it. None of a type that nobody emits."""
+    type_ = TYPE_OF.get(url)
+    if type_ is not None:
+        yield from ((one, name) for name in names for one in (type_, *_FOLLOWERS.get(type_, ())))
 
 
 @query
@@ -127,10 +138,10 @@ class Catalog:
 
     def want(self, view: View, url: str, names: Iterable[str]) -> None:
         """A session asked for names that its view does not list."""
-        shelf, type_ = self._shelves.get(view), TYPE_OF.get(url)
-        if shelf is None or type_ is None:
+        shelf = self._shelves.get(view)
+        if shelf is None:
             return
-        for name in names:
+        for type_, name in _with_followers(url, names):
             shelf.extras[type_][name] += 1
             if shelf.extras[type_][name] == 1:
                 self.db.hold(self._resources, view, type_, name)
@@ -138,10 +149,10 @@ class Catalog:
 
     def unwant(self, view: View, url: str, names: Iterable[str]) -> None:
         """The reverse of `want`."""
-        shelf, type_ = self._shelves.get(view), TYPE_OF.get(url)
-        if shelf is None or type_ is None:
+        shelf = self._shelves.get(view)
+        if shelf is None:
             return
-        for name in names:
+        for type_, name in _with_followers(url, names):
             if not shelf.extras[type_][name]:
                 continue
             shelf.extras[type_][name] -= 1

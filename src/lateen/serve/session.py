@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from lateen.serve.snapshot import NOTHING, Snapshot
 from lateen.wire.delta import DeltaRequest, encode_response
+from lateen.wire.stand_in import stand_in
 from lateen.xds.resource import ResourceType
 
 REMOVAL_GRACE_S = 15.0
@@ -147,6 +148,11 @@ class Subscription:
     def wants(self, snapshot: Snapshot, name: str) -> bool:
         """Whether the client gets `name` if it exists."""
         return name in self.subscribed or (self.is_wildcard and name in snapshot.listed)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it is of an Envoy that fetches clusters on demand: it gets all that is listed, and still asks by name."""
+        return self.url == CDS and self.is_wildcard and bool(self.subscribed)
 
     def held(self, name: str) -> str | None:
         """The version that the client was sent; None: it has none."""
@@ -407,7 +413,10 @@ class Session:
         if url != LDS and not absent.isdisjoint(subscription.leftover):
             subscription.owed -= absent & subscription.leftover.keys()
             absent -= subscription.leftover.keys()
-        if is_known and (unknown := subscription.owed - due - absent - subscription.extras):
+        unknown = subscription.owed - due - absent - subscription.extras
+        if subscription.fetches:  # wanted even where the view lists it: Envoy asks once, and the view may cease to list it
+            unknown |= subscription.subscribed - subscription.extras
+        if is_known and unknown:
             subscription.extras |= unknown
             actions.append(Want(url, frozenset(unknown)))
         subscription.rebase(snapshot)
@@ -460,6 +469,9 @@ class Session:
             nonce = f"{nonce}.{int(subscription.last_nonce.partition('.')[2] or 0) + 1}"
         entries = self._snapshot(subscription.url).entries
         fragments = tuple(piece for name in names for piece in entries[name].fragment)
+        if subscription.fetches:
+            fragments += tuple(stand_in(name) for name in removed if name in subscription.subscribed)
+            removed = tuple(name for name in removed if name not in subscription.subscribed)
         subscription.in_flight = subscription.last_nonce = nonce
         subscription.in_flight_names, subscription.is_grace_removal = names, False
         subscription.sent_at = now

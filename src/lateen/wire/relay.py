@@ -7,7 +7,8 @@ Sans-I/O: events in, actions out, time is an argument (seconds of any monotonic 
 after a reconnect.
 - What Envoy asks while control is silent is answered from the last known good after a moment's patience. Nothing is ever taken from Envoy without
 control's word;
-  a name the record does not hold is answered as not there, which Envoy takes as "for now".
+  a name the record does not hold is answered as not there, which Envoy takes as "for now" (a cluster asked for by name by one that stands in for it).
+- Clusters that Envoy once asked for one by one are asked for again on every stream of its pod, an Envoy started anew included.
 - If control speaks after the record has answered, its words rest on the belief that Envoy holds nothing: the stream to it begins anew, with the truth.
 
 Source: Envoy, xDS REST and gRPC protocol, the delta variant.
@@ -19,12 +20,17 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from lateen.wire.delta import DeltaRequest, DeltaResponse, decode_request, decode_response, encode_request, encode_response
+from lateen.wire.stand_in import stand_in
 
 CLUSTERS: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINTS: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+ASKED: Final = "clusters asked for"
+"""A type of the record alone: names of clusters that Envoy asked for one by one. They are asked for in its name as long as the pod lives."""
 WILDCARD: Final = "*"
 PATIENCE_S: Final = 0.2
 """How long control may be away before the record answers: a restart of control alone is seldom shorter, and an Envoy that starts should not wait."""
+DEMAND_PATIENCE_S: Final = 2.0
+"""The same for a cluster that a request waits for: the record never has it, and a dead control is back within a second. Less than Envoy's own patience."""
 SLOW_S: Final = 2.0
 """How long a connected control may be silent before an Envoy that holds nothing is answered from the record."""
 
@@ -106,6 +112,12 @@ def _believed(state: _Type) -> dict[str, str]:
     return believed
 
 
+def _interest(state: _Type) -> tuple[str, ...]:
+    """What is asked for, as a stream's first request of a type says it: nothing stands for everything."""
+    names = tuple(sorted(state.names))
+    return (WILDCARD, *names) if state.is_wildcard and names else names
+
+
 class RelaySession:
     """The state of one Envoy's stream. `is_reachable`: whether control answered lately; if not, the record answers at once."""
 
@@ -120,6 +132,8 @@ class RelaySession:
         self._answered_since_open = False
         self._local_nonce = 0
         self._awaiting_endpoints: set[str] = set()
+        self._demanded: set[str] = set()
+        """Clusters of this pod's that are recorded as asked for."""
         self._closed_at: float | None = None
 
     def on_request(self, raw: bytes, now: float) -> Actions:
@@ -131,7 +145,9 @@ class RelaySession:
         actions, answered_stream = self._acknowledge(state, request)
         has_change = is_new or bool(request.subscribe or request.unsubscribe)
         if self._is_open:
-            if answered_stream == self._stream or (answered_stream is None and has_change):
+            if is_new and state.names - set(request.subscribe):
+                actions.append(SendUp(encode_request(replace(request, subscribe=_interest(state)))))
+            elif answered_stream == self._stream or (answered_stream is None and has_change):
                 actions.append(SendUp(raw))
             elif has_change:
                 actions.append(SendUp(encode_request(replace(request, nonce="", error=None, node=b""))))
@@ -167,9 +183,7 @@ class RelaySession:
         actions: list[Action] = []
         node = self._node
         for type_url, state in self._types.items():
-            names = tuple(sorted(state.names))
-            subscribe = (WILDCARD, *names) if state.is_wildcard and names else names
-            actions.append(SendUp(encode_request(DeltaRequest(type_url, subscribe=subscribe, initial_versions=_believed(state), node=node))))
+            actions.append(SendUp(encode_request(DeltaRequest(type_url, subscribe=_interest(state), initial_versions=_believed(state), node=node))))
             node = b""
             if state.asked:
                 state.asked = dict.fromkeys(state.asked, now)
@@ -192,7 +206,7 @@ class RelaySession:
         """Time has passed: answers from the record what has waited long enough."""
         actions: list[Action] = []
         for type_url, state in self._types.items():
-            due = [name for name, since in state.asked.items() if self._due_at(state, since) <= now]
+            due = [name for name, since in state.asked.items() if self._due_at(type_url, name, since) <= now]
             if due:
                 actions += self._answer(type_url, state, due)
         return tuple(actions)
@@ -200,15 +214,18 @@ class RelaySession:
     @property
     def deadline(self) -> float | None:
         """When `on_time` has something to do. None: nothing waits."""
-        due = [self._due_at(state, since) for state in self._types.values() for since in state.asked.values()]
+        due = [self._due_at(type_url, name, since) for type_url, state in self._types.items() for name, since in state.asked.items()]
         earliest = min(due, default=float("inf"))
         return None if earliest == float("inf") else earliest
 
-    def _due_at(self, state: _Type, since: float) -> float:
+    def _due_at(self, type_url: str, name: str, since: float) -> float:
         if self._is_open:
+            state = self._types[type_url]
             if self._answered_since_open:
                 return since
             return float("inf") if state.held or not state.is_first else since + SLOW_S
+        if type_url == CLUSTERS and name != WILDCARD:
+            return since + DEMAND_PATIENCE_S
         if self._is_silent:
             return since
         return max(since, self._closed_at if self._closed_at is not None else since) + PATIENCE_S
@@ -221,6 +238,9 @@ class RelaySession:
             self._types[request.type_url] = state
             if is_wildcard and not state.held:
                 state.asked[WILDCARD] = now
+            if is_wildcard and request.type_url == CLUSTERS:
+                self._demanded = set(self._record.known(ASKED))
+                state.names |= self._demanded
         elif WILDCARD in request.subscribe:
             state.is_wildcard = True
             state.asked[WILDCARD] = now
@@ -264,12 +284,20 @@ class RelaySession:
         if sent.stream == _LOCAL:
             return [], _LOCAL
         kept = {resource.name: Known(resource.version, resource.fragment) for resource in response.resources}
-        stale = [name for name in self._record.known(response.type_url) if name not in kept] if is_whole else []
+        stale = [name for name in self._record.known(response.type_url) if name not in kept and name not in state.names] if is_whole else []
         gone = tuple(sorted({*response.removed, *stale}))
         actions: list[Action] = [Keep(response.type_url, kept, gone)] if kept or gone else []
         if response.type_url == CLUSTERS and gone:
             actions.append(Keep(ENDPOINTS, {}, gone))
+        if response.type_url == CLUSTERS and state.is_wildcard:
+            actions += self._demands(kept.keys() & state.names, gone)
         return actions, sent.stream
+
+    def _demands(self, there: Iterable[str], gone: Iterable[str]) -> Actions:
+        """Of clusters asked for one by one: those that are there are recorded as such, those that are gone are forgotten."""
+        new, lost = set(there) - self._demanded, self._demanded.intersection(gone)
+        self._demanded = (self._demanded | new) - lost
+        return (Keep(ASKED, dict.fromkeys(sorted(new), Known("", b"")), tuple(sorted(lost))),) if new or lost else ()
 
     def _answer(self, type_url: str, state: _Type, names: Iterable[str]) -> Actions:
         """A response from the record. Nothing if no configuration of this proxy was ever recorded: then Envoy waits for control."""
@@ -288,11 +316,16 @@ class RelaySession:
                 found[name] = known[name]
             else:
                 absent.append(name)
+        fragments = [found[name].fragment for name in sorted(found)]
+        if type_url == CLUSTERS and state.is_wildcard:
+            fragments += map(stand_in, sorted(absent))
+            absent = []
         self._local_nonce += 1
         nonce = f"known-{self._local_nonce}"
-        raw = encode_response(type_url, nonce, (found[name].fragment for name in sorted(found)), sorted(absent))
-        state.sent.append(_Sent(nonce, _LOCAL, decode_response(raw)))
-        state.held.update((name, resource.version) for name, resource in found.items())
+        raw = encode_response(type_url, nonce, fragments, sorted(absent))
+        response = decode_response(raw)
+        state.sent.append(_Sent(nonce, _LOCAL, response))
+        state.held.update((resource.name, resource.version) for resource in response.resources)
         state.is_first = False
         self._is_silent = True
         self._answered_since_open = self._is_open

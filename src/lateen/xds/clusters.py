@@ -10,12 +10,13 @@ from lateen.base.names import INBOUND_PASSTHROUGH, ClusterName, inbound_cluster
 from lateen.config.kinds.istio.gateway import ServerTlsMode
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, query
+from lateen.mesh.automatic_scope import is_automatic, pinned_hosts
 from lateen.mesh.destination_rules import common_key, rule_of, ruling, subset_names
 from lateen.mesh.gateways import servers
 from lateen.mesh.inbound import inbound_ports
 from lateen.mesh.model import Service
 from lateen.mesh.view import View
-from lateen.mesh.visibility import Scope, outbound_policy, scoped_services, service_seen, sidecar_of, vantage_of
+from lateen.mesh.visibility import Scope, outbound_policy, scope, scoped_services, service_seen, sidecar_of, vantage_of
 from lateen.plan.clients import Caller, Client, Seat, caller_of, client_of, seat_of
 from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
@@ -27,7 +28,27 @@ from lateen.xds.resource import Common, Resource, ResourceType
 
 @query
 def cluster_names(db: Db, view: View) -> frozenset[str]:
-    """The names of all clusters of a view. O(services)."""
+    """The names of the clusters that a view gets without asking: all, or in automatic scope those that do not come on demand. O(services)."""
+    found = _all_names(db, view)
+    return found - _on_demand_names(db, view) if is_automatic(db, view) else found
+
+
+@query
+def endpoint_names(db: Db, view: View) -> frozenset[str]:
+    """The names of those of them whose endpoints come by EDS."""
+    found = _endpoint_names(db, view)
+    return found - _on_demand_names(db, view) if is_automatic(db, view) else found
+
+
+@query
+def _on_demand_names(db: Db, view: View) -> frozenset[str]:
+    """The clusters that come when they are asked for: all with EDS, but those that nothing would ask for. Clusters of names are few, and warm slowly."""
+    pinned = pinned_hosts(db, scope(db, view))
+    return frozenset(name for name in _endpoint_names(db, view) if name.rpartition("|")[2] not in pinned)
+
+
+@query
+def _all_names(db: Db, view: View) -> frozenset[str]:
     client = client_of(db, view)
     names = {cluster.name for cluster in fixed_clusters(db, client, has_forward(db, view))}
     if not view.is_router:
@@ -37,8 +58,7 @@ def cluster_names(db: Db, view: View) -> frozenset[str]:
 
 
 @query
-def endpoint_names(db: Db, view: View) -> frozenset[str]:
-    """The names of the clusters whose endpoints come by EDS."""
+def _endpoint_names(db: Db, view: View) -> frozenset[str]:
     kinds = _ruled_kinds(db, view, client_of(db, view))
     ruled = {name for found in kinds for name, discovery in found.items() if discovery is Discovery.EDS}
     return _common_names(db, seat_of(db, view), has_sni_clusters(db, view)).endpoints | ruled

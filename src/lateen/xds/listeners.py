@@ -1,8 +1,12 @@
 """Listeners as Envoy messages. Called by `xds.resources`; what they are is planned in `plan.listeners`, filters are in `xds.filters`."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 from lateen.base.names import ObjectRef
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
+from lateen.mesh.automatic_scope import is_automatic
 from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
 from lateen.plan.access_logs import AccessLog, access_logs
@@ -43,13 +47,14 @@ def listener_resource(db: Db, view: View, name: str) -> Resource | None:
     roles = sorted({chain.does.role for chain in _all_chains(plan) if isinstance(chain.does, Http)}, key=lambda role: role.value)
     settings = tuple((role, settings_for(db, view, role)) for role in roles)
     connections = proxy_config(db, view).connection_settings
-    return _emitted(db, plan, settings, connections.listener_per_connection_buffer_limit_bytes if connections else None)
+    limit = connections.listener_per_connection_buffer_limit_bytes if connections else None
+    return _emitted(db, plan, settings, limit, plan.direction is Direction.OUTBOUND and is_automatic(db, view))
 
 
 @query
-def _emitted(db: Db, plan: Listener, settings: tuple[tuple[Role, HttpSettings], ...], buffer_bytes: int | None) -> Resource:
-    """A planned listener as a resource. `buffer_bytes` None: Envoy's own limit of a connection's buffers."""
-    message = _message(plan, dict(settings), access_logs(db))
+def _emitted(db: Db, plan: Listener, settings: tuple[tuple[Role, HttpSettings], ...], buffer_bytes: int | None, is_on_demand: bool) -> Resource:
+    """A planned listener as a resource. `buffer_bytes` None: Envoy's own limit of a connection's buffers. `is_on_demand`: clusters are asked for."""
+    message = _message(plan, _Traffic(dict(settings), access_logs(db), is_on_demand))
     _apply_limits(db, plan, message, buffer_bytes)
     return Resource(ResourceType.LISTENER, plan.name, message.SerializeToString(deterministic=True), _origins(plan), problem(message))
 
@@ -68,18 +73,33 @@ def _address(text: str, port: int) -> address_pb2.Address:
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=text, port_value=port))
 
 
-def _message(plan: Listener, settings: dict[Role, HttpSettings], logs: tuple[AccessLog, ...]) -> listener_pb2.Listener:
+@dataclass(frozen=True)
+class _Traffic:
+    """What all chains of a listener share."""
+
+    settings: Mapping[Role, HttpSettings]
+    logs: tuple[AccessLog, ...]
+    is_on_demand: bool
+
+    def filters(self, chain: Chain) -> list[listener_components_pb2.Filter]:
+        """The network filters of a chain."""
+        if isinstance(chain.does, Http):
+            return [hcm_filter(chain.does, replace(self.settings[chain.does.role], finds_clusters=self.is_on_demand), self.logs)]
+        return tcp_filters(chain.does, self.logs, needs_client=chain.tls is not None and chain.tls.needs_client, finds_clusters=self.is_on_demand)
+
+
+def _message(plan: Listener, traffic: _Traffic) -> listener_pb2.Listener:
     message = listener_pb2.Listener(
         name=plan.name,
         address=_address(plan.addresses[0], plan.port),
         additional_addresses=[listener_pb2.AdditionalAddress(address=_address(other, plan.port)) for other in plan.addresses[1:]],
         traffic_direction=base_pb2.INBOUND if plan.direction is Direction.INBOUND else base_pb2.OUTBOUND,
-        filter_chains=[_chain(chain, settings, logs) for chain in plan.chains],
+        filter_chains=[_chain(chain, traffic) for chain in plan.chains],
         listener_filters=_listener_filters(plan),
-        access_log=refused_connection_loggers(logs),
+        access_log=refused_connection_loggers(traffic.logs),
     )
     if plan.fallback is not None:
-        message.default_filter_chain.CopyFrom(_chain(plan.fallback, settings, logs))
+        message.default_filter_chain.CopyFrom(_chain(plan.fallback, traffic))
     if not plan.is_bound:
         message.bind_to_port.value = False
     if plan.is_capture_all:
@@ -130,12 +150,8 @@ def _unless(filter_: listener_components_pb2.ListenerFilter, ports: tuple[int, .
     return filter_
 
 
-def _chain(plan: Chain, settings: dict[Role, HttpSettings], logs: tuple[AccessLog, ...]) -> listener_components_pb2.FilterChain:
-    if isinstance(plan.does, Http):
-        filters = [hcm_filter(plan.does, settings[plan.does.role], logs)]
-    else:
-        filters = tcp_filters(plan.does, logs, plan.tls is not None and plan.tls.needs_client)
-    message = listener_components_pb2.FilterChain(name=plan.name, filters=filters)
+def _chain(plan: Chain, traffic: _Traffic) -> listener_components_pb2.FilterChain:
+    message = listener_components_pb2.FilterChain(name=plan.name, filters=traffic.filters(plan))
     match = plan.match
     if match.port:
         message.filter_chain_match.destination_port.value = match.port

@@ -13,6 +13,7 @@ from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 
 from lateen.xds.any import packed
 from lateen.xds.filters.alpn import offered_protocol
 from lateen.xds.filters.dynamic_dns import by_host
+from lateen.xds.filters.on_demand import for_requests
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class HttpFilter:
     messages: Callable[[Http, HttpSettings], Iterable[object]]
 
 
+ON_DEMAND = HttpFilter("envoy.filters.http.on_demand", lambda _, settings: [for_requests()] if settings.finds_clusters else [])
 GRPC_WEB = HttpFilter("envoy.filters.http.grpc_web", lambda http, _: [grpc_web_pb2.GrpcWeb()] if http.has_grpc_web else [])
 ALPN = HttpFilter("lateen.filters.http.alpn", lambda http, _: offered_protocol(http))
 FAULT = HttpFilter("envoy.filters.http.fault", lambda *_: [fault_pb2.HTTPFault()])
@@ -30,12 +32,12 @@ CORS = HttpFilter("envoy.filters.http.cors", lambda *_: [cors_pb2.Cors()])
 NAMES = HttpFilter("envoy.filters.http.dynamic_forward_proxy", lambda http, _: map(by_host, http.names))
 ROUTER = HttpFilter("envoy.filters.http.router", lambda _, settings: [router_pb2.Router(suppress_envoy_headers=not settings.tells_upstream)])
 
-OUTBOUND = (GRPC_WEB, ALPN, FAULT, CORS, NAMES, ROUTER)
+OUTBOUND = (ON_DEMAND, GRPC_WEB, ALPN, FAULT, CORS, NAMES, ROUTER)
 INBOUND = (GRPC_WEB, FAULT, CORS, ROUTER)
 GATEWAY = (GRPC_WEB, FAULT, CORS, NAMES, ROUTER)
 ORDER = {Role.CLIENT: OUTBOUND, Role.SERVER: INBOUND, Role.GATEWAY: GATEWAY}
 """Source: Istio, order of HTTP filters. `fault` and `cors` do nothing but where a route says so;
-they are always there so that a route change touches no listener."""
+they are always there so that a route change touches no listener. `on_demand` is the first: a request that waited for its cluster passes all filters anew."""
 
 
 def http_filters(http: Http, settings: HttpSettings) -> list[hcm.HttpFilter]:

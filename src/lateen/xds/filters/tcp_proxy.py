@@ -9,14 +9,18 @@ from lateen.wire.pb.envoy.type.v3 import hash_policy_pb2
 from lateen.xds.any import duration, packed
 from lateen.xds.filters.access_log import access_loggers
 from lateen.xds.filters.dynamic_dns import by_server_name
+from lateen.xds.filters.on_demand import for_connections
 
 EARLY_DATA_BYTES = 64 * 1024
 """How much a client may send before its handshake is done and the application connected; then it waits. Envoy: TcpProxy.max_early_data_bytes."""
 
 
-def tcp_filters(tcp: Tcp, logs: tuple[AccessLog, ...], needs_client: bool = False) -> list[listener_components_pb2.Filter]:
-    """The network filters of a chain that forwards bytes. `needs_client`: its TLS asks for a certificate; who shows none causes no connection behind it."""
+def tcp_filters(tcp: Tcp, logs: tuple[AccessLog, ...], *, needs_client: bool, finds_clusters: bool) -> list[listener_components_pb2.Filter]:
+    """The network filters of a chain that forwards bytes. `needs_client`: its TLS asks for a certificate; who shows none causes no connection behind it.
+    `finds_clusters`: one that is not there is asked for."""
     message = tcp_proxy_pb2.TcpProxy(stat_prefix=tcp.stat_prefix or "tcp", access_log=access_loggers(logs))
+    if finds_clusters:
+        message.on_demand.CopyFrom(for_connections())
     if len(tcp.targets) == 1:
         message.cluster = tcp.targets[0].cluster
     for target in tcp.targets if len(tcp.targets) > 1 else ():

@@ -1,0 +1,56 @@
+"""Automatic scope: sidecars hold the clusters they use, and ask for one when the first request needs it. Off unless control is told otherwise.
+
+Called by `xds.clusters` (what is listed without being asked for) and `xds.listeners` (who asks). Listeners and route tables stay complete, so no address of
+the mesh is ever taken for an unknown one. Ours: ARCHITECTURE.md, Automatic scope.
+"""
+
+from enum import Enum
+
+from lateen.base.names import MESH_GATEWAY
+from lateen.config.kinds.istio.extension_providers import ExtensionProvider
+from lateen.config.store import mesh_field
+from lateen.incremental import Db, Input, query
+from lateen.mesh.view import View
+from lateen.mesh.virtual_services import claims, mirrored_hosts
+from lateen.mesh.visibility import Scope, service_seen
+
+
+class ScopeMode(Enum):
+    """What a sidecar holds: all it may see, or what it uses of that."""
+
+    COMPLETE = "complete"
+    AUTOMATIC = "automatic"
+
+
+SCOPE: Input[str, ScopeMode] = Input("mesh.scope")
+"""The mode in force. Key: always `mesh`. Not set: COMPLETE."""
+PROXYLESS = "grpc"
+"""Metadata GENERATOR of gRPC clients without a proxy: they ask for every cluster by name anyway."""
+
+
+def is_automatic(db: Db, view: View) -> bool:
+    """Whether a view's clusters come on demand. Gateways are left out: what they use is written in their routes."""
+    return SCOPE.at(db, "mesh") is ScopeMode.AUTOMATIC and not view.is_router and dict(view.metadata).get("GENERATOR") != PROXYLESS
+
+
+@query
+def pinned_hosts(db: Db, eyes: Scope) -> frozenset[str]:
+    """Hosts whose clusters nothing asks for when they are missed: those that get copies of requests (Envoy drops a copy whose cluster is not there), and
+    the services of extension providers, which filters and secrets name."""
+    found: set[str] = set()
+    for heading in claims(db, eyes.namespace, MESH_GATEWAY):
+        found |= mirrored_hosts(db, heading.key)
+    providers = mesh_field(db, "extension_providers")
+    for provider in providers if isinstance(providers, tuple) else ():
+        found |= _hosts_of(provider)
+    for host in tuple(found):
+        service = service_seen(db, eyes, host)
+        if service is not None and service.external_name:
+            found.add(service.external_name)
+    return frozenset(found)
+
+
+def _hosts_of(provider: ExtensionProvider) -> set[str]:
+    """The hosts that a provider's settings name, `namespace/` left out."""
+    settings = (getattr(provider, name) for name in provider.__struct_fields__)
+    return {service.rpartition("/")[2] for one in settings if isinstance(service := getattr(one, "service", None), str) and service}
