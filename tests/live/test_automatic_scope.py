@@ -72,7 +72,8 @@ def test_first_requests_fetch_their_clusters_and_later_ones_have_them(scoped: tu
     assert hosts(mesh) == {"mirror"}  # a copy is dropped where its cluster is not there, so that one can't come on demand
     assert mesh.curl("http://payment:8080/version")[0] == 200
     assert mesh.curl("http://booking:8080/book")[0] == 200
-    assert mesh.curl("-d", "a body", "http://edited:8080/version")[0] in (200, 405, 501)
+    status, answer = mesh.curl("-d", '{"amount": 7}', "http://edited:8080/charge")
+    assert status == 200 and '"charged": 7' in answer  # the body has waited for the cluster too
     assert lines_answered(mesh) and lines_answered(mesh)
     assert hosts(mesh) == {"mirror", "payment", "booking", "ledger", "edited"}
 
