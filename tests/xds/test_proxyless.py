@@ -2,6 +2,8 @@
 
 from google.protobuf.json_format import MessageToDict
 
+from lateen.config.decode import decode, ref_of
+from lateen.config.store import OBJECTS
 from lateen.mesh.projection import view_of
 from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
@@ -233,3 +235,35 @@ def test_a_server_asks_for_certificates_under_strict_alone() -> None:
     assert manager.route_config.virtual_hosts[0].routes[0].HasField("non_forwarding_action")
     (strict,) = Client(STRICT).get(ResourceType.LISTENER, name).filter_chains
     assert tls_pb2.DownstreamTlsContext.FromString(strict.transport_socket.typed_config.value).require_client_certificate.value
+
+
+def test_after_edits_a_client_has_what_it_would_have_from_scratch() -> None:
+    """Edits in force one after the other; nothing that was computed before stays where it should not. An endpoint of another service changes no byte."""
+    other = MESH.replace("echo", "other").replace("10.96.0.20", "10.96.0.21").replace("10.1.0.1", "10.2.0.1").replace("10.1.0.2", "10.2.0.2")
+    texts = [
+        rule("{connectionPool: {http: {http2MaxRequests: 3}}}"),
+        routes("{timeout: 1s, route: [{destination: {host: echo}}]}"),
+        STRICT,
+        rule("{tls: {mode: DISABLE}}"),
+        routes("{route: [{destination: {host: other}}]}"),
+        f"\n---{MESH.split('---')[1].replace('echo-1', 'echo-9').replace('10.1.0.1', '10.1.0.9')}",
+    ]
+    wanted = [
+        (ResourceType.LISTENER, "echo:7070"),
+        (ResourceType.ROUTE, CLUSTER),
+        *((kind, f"outbound|7070||{name}.shop.svc.cluster.local") for kind in (ResourceType.CLUSTER, ResourceType.ENDPOINT) for name in ("echo", "other")),
+    ]
+
+    def held(client: Client) -> list[str]:
+        return [found.version if (found := resource(client.db, client.view, type_, name)) else "" for type_, name in wanted]
+
+    client, versions = Client(f"\n---{other}"), []
+    written = {"": f"\n---{other}"}
+    for text in texts:
+        written[" ".join(line for line in text.splitlines() if line.startswith(("kind:", "metadata:")))] = text
+        for item in decode(text.removeprefix("\n---"), "edit.yaml").objects:
+            OBJECTS.set(client.db, ref_of(item), item)
+        versions.append(held(client))
+        assert versions[-1] == held(Client("".join(written.values()))), text
+    assert len({tuple(one) for one in versions}) == len(texts)
+    assert [new == old for new, old in zip(versions[-1], versions[-2], strict=True)] == [True, True, True, True, False, True]
