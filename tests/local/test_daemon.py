@@ -180,7 +180,7 @@ def pids(paths, names):
 
 async def call(paths, method, request):
     async with grpc.aio.insecure_channel(f"unix:{paths.node_socket}") as channel:
-        return json.loads(await channel.unary_unary(f"/lateen.v1.Local/{method}")(json.dumps(request).encode(), wait_for_ready=True, timeout=25))
+        return json.loads(await channel.unary_unary(f"/lateen.v1.Local/{method}")(json.dumps(request).encode(), wait_for_ready=True, timeout=120))
 
 
 async def test_a_node_lives_dies_is_followed_and_leaves_nothing(control):
