@@ -14,7 +14,7 @@ SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspe
     [
         ("{clusterIP: 10.96.1.1x, ports: [{port: 80}]}", "spec.clusterIP"),
         ("{clusterIP: 10.96.1.1, clusterIPs: [10.96.1.1, fd00:z], ports: [{port: 80}]}", "spec.clusterIPs[1]"),
-        ("{ports: [{port: 80}, {port: 70000}]}", "spec.ports[1].port"),
+        ("{ports: [{name: a, port: 80}, {name: b, port: 70000}]}", "spec.ports[1].port"),
         ("{ports: [{port: 0}]}", "spec.ports[0].port"),
         ("{ports: [{port: 80, targetPort: 70000}]}", "spec.ports[0].targetPort"),
     ],

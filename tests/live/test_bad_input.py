@@ -25,6 +25,51 @@ BAD = {
     ),
 }
 
+VIRTUAL_SERVICE = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x, namespace: booking}}\nspec:\n  hosts: [ledger]\n  http:\n  - route: [{{destination: {to}}}]\n"
+GATEWAY = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g, namespace: booking}\nspec:\n  selector: {istio: ingressgateway}\n  servers:\n  - {port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}\n"
+SERVICE = (
+    "apiVersion: v1\nkind: Service\nmetadata: {name: clash, namespace: booking}\nspec:\n  ports:\n  - {name: http, port: 80}\n  - {name: grpc, port: 80}\n"
+)
+TOGETHER = {
+    "missing host": (VIRTUAL_SERVICE.format(to="{host: paymnt}"), "bad.yaml:7:34", "did you mean `payment`", 1),
+    "missing subset": (VIRTUAL_SERVICE.format(to="{host: payment, subset: v3}"), "bad.yaml:7:", "no DestinationRule of the host defines this subset: `v3`", 1),
+    "missing port": (VIRTUAL_SERVICE.format(to="{host: payment, port: {number: 81}}"), "bad.yaml:7:", "the service has no such port: `81`", 1),
+    "ports clash": (SERVICE, "bad.yaml:7:", "twice in one Service: 80", 1),
+    "protocols clash": (GATEWAY, "bad.yaml:7:", "port 80 already speaks http", 0),
+}
+"""What is wrong only beside the sample: text, place, words, exit code."""
+FILES = {
+    "empty": (b"", "info [LTN0110] the file is empty", 0),
+    "not text": (b"\xff\xfe\x00kind", "error [LTN0110] not text in UTF-8", 1),
+    "half-written": (b'{"apiVersion": "v1", "kind": "Service", "metadata"', "error [LTN0101] not YAML", 1),
+}
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_what_is_wrong_together_names_its_place(what: str, tmp_path: Path) -> None:
+    text, place, words, code = TOGETHER[what]
+    for path in BOOKING.glob("*.yaml"):
+        if path.name != "image-map.yaml":
+            (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "bad.yaml").write_text(text)
+    done = subprocess.run([sys.executable, "-m", "lateen", "validate", "-f", str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert [line for line in done.stdout.splitlines() if place in line and words in line], done.stdout
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_files_that_are_none(what: str, tmp_path: Path) -> None:
+    content, words, code = FILES[what]
+    (tmp_path / "bad.yaml").write_bytes(content)
+    done = subprocess.run([sys.executable, "-m", "lateen", "validate", "-f", str(tmp_path / "bad.yaml")], capture_output=True, text=True, timeout=60)
+    assert words in done.stdout and done.returncode == code
+
+
+def test_a_file_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").symlink_to("/nowhere/at/all")
+    done = subprocess.run([sys.executable, "-m", "lateen", "validate", "-f", str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert "bad.yaml: error [LTN0110] cannot be read: no such file or directory" in done.stdout and done.returncode == 1
+
 
 @pytest.mark.parametrize("what", BAD)
 def test_validate_names_the_place(what: str, tmp_path: Path) -> None:
@@ -53,13 +98,17 @@ def test_bad_edits_disturb_nothing(mesh: Mesh) -> None:
     assert mesh.curl("http://booking:8080/book")[0] == 200
 
 
-def test_a_command_that_does_not_exist(mesh: Mesh) -> None:
+def test_a_command_that_does_not_exist_and_one_that_dies_at_once(mesh: Mesh) -> None:
     folder = copied(mesh)
     (folder / "ghost.yaml").write_text(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: ghost, namespace: booking}\nspec:\n  containers: [{name: ghost, image: nobody/ghost:1, command: [no-such-program]}]\n"
     )
+    (folder / "mayfly.yaml").write_text(
+        'apiVersion: v1\nkind: Pod\nmetadata: {name: mayfly, namespace: booking}\nspec:\n  containers: [{name: c, image: x, command: [sh, -c, "echo no database; exit 3"]}]\n'
+    )
     mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")), wait=False)
     until(lambda: mesh.said("no-such-program"), 60, "the missing command is named")
+    until(lambda: mesh.said("Pod booking/mayfly: CrashLoopBackOff: it ended with 3; its last words: no database"), 60, "the dying process is told")
     until(lambda: mesh.curl("http://booking:8080/book")[0] == 200, 60, "the others run")
 
 
