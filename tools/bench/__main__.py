@@ -12,6 +12,7 @@ FIGURES = {
     "edit": machine.edit,
     "endpoint": machine.endpoint,
     "memory": machine.memory,
+    "scope": machine.scope,
     "hops": machine.hops,
     "build": control_plane.build,
     "push": control_plane.push,

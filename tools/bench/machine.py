@@ -14,7 +14,7 @@ from tools.bench.control_plane import Figures, stage
 from tools.bench.mesh_yaml import services
 
 STARTS, EDITS, CALLS, CHANGES = 3, 15, 200, 25
-SERVICES = 100
+SERVICES, SCOPE_SERVICES = 100, 1000
 REST_S = 3.0
 FAR = """apiVersion: v1
 kind: Service
@@ -168,6 +168,29 @@ def _memory(replicas: int, extra: int) -> dict[str, float]:
         return found
     finally:
         mesh.close()
+
+
+def scope() -> Figures:
+    """A proxy among many services that calls none, in complete and in automatic scope: private memory, and `up` until ready."""
+    found: Figures = {"services": SCOPE_SERVICES}
+    for name in ("complete", "automatic"):
+        mesh = Mesh("m")
+        try:
+            folder = mesh.home / "yaml"
+            folder.mkdir()
+            for part in ("namespace.yaml", "client.yaml"):
+                (folder / part).write_text((BOOKING / part).read_text())
+            (folder / "more.yaml").write_text(services(SCOPE_SERVICES, 3, 4))
+            began = time.monotonic()
+            mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml"), "--scope", name))
+            found[f"{name}_ready_s"] = round(time.monotonic() - began, 2)
+            time.sleep(REST_S)
+            state = next(one for path in (mesh.run / "pods").glob("*/state.json") if (one := json.loads(path.read_text()))["namespace"] == "booking")
+            found[f"{name}_private_mb"] = round(_private_mb(state["envoy"]["pid"]), 1)
+            stage(f"{name}: {found}")
+        finally:
+            mesh.close()
+    return found
 
 
 def _private_mb(pid: int) -> float:
