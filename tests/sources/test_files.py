@@ -23,6 +23,17 @@ def test_a_file_is_taken_when_it_has_rested():
     assert resting.due is None
 
 
+def test_files_that_are_saved_together_are_taken_together():
+    resting = Resting(rest_s=1.0)
+    resting.seen({"f": (1, 1, 1)}, 0.0)
+    resting.seen({"f": (1, 1, 1), "g": (1, 1, 2)}, 0.5)
+    assert resting.due == 1.5
+    assert resting.seen({"f": (1, 1, 1), "g": (1, 1, 2)}, 1.5) == (["f", "g"], [])
+    resting.seen({"f": (2, 2, 1), "g": (1, 1, 2)}, 2.0)
+    resting.seen({"f": (2, 2, 1), "g": (2, 2, 2)}, 2.9)
+    assert resting.due == 3.0  # not so close: the first waits for nobody
+
+
 def test_a_file_that_never_rests_is_taken_all_the_same():
     resting = Resting(rest_s=1.0)
     taken = [now for now in range(20) if resting.seen({"f": (now, now, 1)}, now * 0.5)[0]]

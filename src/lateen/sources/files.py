@@ -73,9 +73,11 @@ class Resting:
 
     @property
     def due(self) -> float | None:
-        """When to look again: a file will have rested, or is given up, if nothing happens to it; None: at rest and complete."""
-        rests = (min(since + self.rest_s, first + MAX_WAIT_S) for _, since, first in self._moving.values())
-        return min((*rests, *(since + GONE_REST_S for since in self._missing.values())), default=None)
+        """When to look again: a file will have rested, or is given up, if nothing happens to it; None: at rest and complete. Files that come to rest soon
+        after one another are looked at together: they were saved together, and are one change."""
+        rests = [min(since + self.rest_s, first + MAX_WAIT_S) for _, since, first in self._moving.values()]
+        rests += [since + GONE_REST_S for since in self._missing.values()]
+        return max((one for one in rests if one <= min(rests) + self.rest_s / 2), default=None)
 
 
 class FileSource:
