@@ -47,9 +47,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop after the traffic, as the tests do")
     parser.add_argument("--name", default="demo", help="name of the mesh")
+    parser.add_argument("--publish", action="append", default=[], metavar="PORT=HOSTPORT", help="as `lateen up` has it: where the ingress is published")
     options = parser.parse_args()
+    published = [part for pair in options.publish for part in ("--publish", pair)]
     up = subprocess.Popen(
-        [sys.executable, "-m", "lateen", "up", str(ROOT / "samples" / "booking"), "--name", options.name],
+        [sys.executable, "-m", "lateen", "up", str(ROOT / "samples" / "booking"), "--name", options.name, *published],
         stdout=subprocess.PIPE,
         text=True,
         bufsize=1,
@@ -90,12 +92,26 @@ def main() -> int:
 
 
 def show(name: str) -> int:
-    """Sends the traffic and says what to try. 1: a request failed."""
-    ingress = next((item for item in status(name).get("ingress", []) if item.get("url") and not item.get("problem")), None)
-    if ingress is None:
-        print("no ingress came up; `./lateen status --name demo` says why", flush=True)
-        return 1
-    url = ingress["url"]
+    """Sends the traffic and says what to try. 1: a request failed, or there is no ingress to send it through."""
+    offered = status(name).get("ingress", [])
+    url = next((item["url"] for item in offered if item.get("url") and not item.get("problem")), "")
+    if not url:
+        problem = next((item["problem"] for item in offered if item.get("problem")), f"`./lateen status --name {name}` says why")
+        print(f"\nno ingress came up: {problem}; for another port type  ./run demo --publish 80=PORT")
+    failed = not url or not sent(url)
+    flag = "" if name == "default" else f" --name {name}"
+    print("try, in another terminal at the repository's root:")
+    if url:
+        print(f"  curl -s '{url}/book?item=flight' -H 'x-user: tester'      # testers are charged by v2")
+    print(f"  ./lateen exec deploy/client -n booking{flag} -- curl -s http://payment:8080/version")
+    print(f"  ./lateen proxy-status{flag}")
+    print("  …or edit samples/booking/mesh.yaml (say, weight: 50) and see here how fast it is live")
+    print("\nCtrl-C stops everything and leaves nothing.", flush=True)
+    return 1 if failed else 0
+
+
+def sent(url: str) -> bool:
+    """Sends the traffic and says what came of it. Whether every request was answered."""
     began = time.monotonic()
     seen, last = traffic(url)
     print(
@@ -103,14 +119,7 @@ def show(name: str) -> int:
         + ", ".join(f"{version} ×{count}" for version, count in sorted(seen.items()))
     )
     print(f"  {last}\n")
-    flag = "" if name == "default" else f" --name {name}"
-    print("try, in another terminal at the repository's root:")
-    print(f"  curl -s '{url}/book?item=flight' -H 'x-user: tester'      # testers are charged by v2")
-    print(f"  ./lateen exec deploy/client -n booking{flag} -- curl -s http://payment:8080/version")
-    print(f"  ./lateen proxy-status{flag}")
-    print("  …or edit samples/booking/mesh.yaml (say, weight: 50) and see here how fast it is live")
-    print("\nCtrl-C stops everything and leaves nothing.", flush=True)
-    return 1 if any(version.startswith("failed") for version in seen) else 0
+    return not any(version.startswith("failed") for version in seen)
 
 
 if __name__ == "__main__":

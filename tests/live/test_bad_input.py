@@ -1,12 +1,13 @@
 """Bad input names its place and never disturbs what works."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import BOOKING, Mesh, copied, until
+from tests.live.harness import BOOKING, ROOT, Mesh, copied, until
 
 BAD = {
     "broken yaml": ("a: [1,\nb: }\n", "bad.yaml:2"),
@@ -131,3 +132,14 @@ def test_an_edit_is_judged_beside_what_runs(mesh: Mesh, tmp_path: Path) -> None:
     assert mesh.lateen("validate", "--name", mesh.name, "-f", str(edit)).returncode == 1
     (folder / "edit.yaml").write_text(route % "nobody")
     until(lambda: "no service has this host: `nobody`" in mesh.lateen("status").stdout, 30, "status names the missing host")
+
+
+def test_a_demo_whose_port_is_taken_says_what_to_type_and_runs(mesh: Mesh) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        argv = [sys.executable, str(ROOT / "tools" / "demo.py"), "--once", "--name", mesh.name, "--publish", f"80={port}"]
+        done = subprocess.run(argv, env=mesh.environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert f"no ingress came up: port {port} is taken by pid" in done.stdout and "./run demo --publish 80=PORT" in done.stdout
+    assert "try, in another terminal" in done.stdout and "stopped; nothing is left" in done.stderr
+    assert mesh.remains() == []
