@@ -24,6 +24,7 @@ from lateen.config.kinds.values import Duration, Map
 from lateen.config.registry import KINDS
 from lateen.config.store import MESH_CONFIG, OBJECTS
 from lateen.config.support import MESH, Support, statuses
+from lateen.control.injection import injected
 from lateen.incremental import Db
 from lateen.insight.simulate.case import MESH_CONFIG_MAP, read_case
 from lateen.local.workloads import BadWorkload, template_pod, workload
@@ -68,7 +69,8 @@ class Case:
         found: dict[tuple[str, str, str], object] = {}
         self._register()
         for key in OBJECTS.keys(self.db, ("Pod",)):
-            source = workload(as_json(OBJECTS.at(self.db, key)))
+            item = OBJECTS.at(self.db, key)
+            source = workload(injected(self.db, item, as_json(item)))
             pod = template_pod(source, 0, {})
             found[f"{key}", "", ""] = (pod.spec, pod.metadata.labels, pod.metadata.annotations, pod.is_meshed, pod.is_gateway)
         for proxy in self.proxies:
@@ -261,7 +263,6 @@ SHOWN = {MESH: MeshConfig} | {
 }
 """The kinds that docs/support.md shows field by field."""
 ELSEWHERE = {
-    (MESH, "defaultConfig.proxyMetadata"): "tests/live/test_rotation.py",  # SECRET_TTL: the life of certificates
     (MESH, "extensionProviders[].name"): "",  # names, which do nothing but name
     (MESH, "extensionProviders[].sds.name"): "",
 }

@@ -97,3 +97,19 @@ def test_both_address_families(talk: Mesh, family: str, port: int) -> None:
     status, body = talk.curl(family, f"http://server:{port}/family", namespace="talk")
     assert status == 200
     assert "spiffe://cluster.local/ns/talk/sa/client" in body
+
+
+def test_a_proxy_is_started_as_its_configurations_say(talk: Mesh) -> None:
+    """Threads by the ProxyConfig, the rest by the pod's annotation."""
+    status, body = talk.curl("http://localhost:15900/server_info", namespace="talk")
+    assert status == 200
+    found = json.loads(body)
+    assert found["command_line_options"]["concurrency"] == 3
+    assert found["node"]["metadata"]["TEAM"] == "blue"
+    assert '"final_value": "7"' in talk.curl("http://localhost:15900/runtime", namespace="talk")[1]
+
+
+def test_an_application_starts_when_its_proxy_is_ready(talk: Mesh) -> None:
+    """The client found its proxy ready when it began; the server did not ask for that, and is served all the same."""
+    assert talk.exec("deploy/client", "cat", "/tmp/at-start", namespace="talk").stdout.strip() == "200"
+    assert talk.curl("http://server:8000/", namespace="talk")[0] == 200

@@ -14,6 +14,7 @@ from lateen.node.known import KnownGood
 from lateen.node.pod import Locality, ProxyType
 from lateen.node.process import identify, watch
 from lateen.node.relay import Relay
+from lateen.node.settings import ProxySettings
 from lateen.node.sidecar import Sidecar, SidecarOptions, bound
 
 CONNECTED = "import socket, sys\nwith socket.create_connection(('127.0.0.1', 15006)):\n print('connected', flush=True)\n sys.stdin.read()"
@@ -160,13 +161,14 @@ def test_the_bootstrap_says_who_the_proxy_is(kit):
     pod = kit.pod(
         "reviews-v1-0", locality=Locality("eu", "eu-a"), proxy_type=ProxyType.ROUTER, owner="kubernetes://apis/apps/v1/namespaces/default/deployments/web"
     )
-    config = bootstrap(pod, BootstrapOptions(runtime={"a.b": 1}))
+    config = bootstrap(pod, BootstrapOptions(settings=ProxySettings(runtime={"a.b": 1})))
     node = config["node"]
     assert node["id"] == "router~127.0.0.1~reviews-v1-0.default~default.svc.cluster.local"
     assert node["locality"] == {"region": "eu", "zone": "eu-a"}
     assert node["metadata"]["NAMESPACE"] == "default" and node["metadata"]["LABELS"] == {"app": "web"} and node["cluster"] == "web.default"
     listeners = [each["address"]["socket_address"] for each in config["static_resources"]["listeners"]]
-    assert listeners == [{"address": "0.0.0.0", "port_value": 15021}, {"address": "0.0.0.0", "port_value": 15090}]
+    own = [{"address": "0.0.0.0", "port_value": 15021}, {"address": "0.0.0.0", "port_value": 15090}, {"address": "127.0.0.1", "port_value": 15000}]
+    assert listeners == own
     assert config["cluster_manager"]["upstream_bind_config"]["socket_options"][0]["int_value"] == 1337
-    others = bootstrap(kit.pod("other", proxy_type=ProxyType.ROUTER), BootstrapOptions(runtime={"a.b": 1}))
+    others = bootstrap(kit.pod("other", proxy_type=ProxyType.ROUTER), BootstrapOptions(settings=ProxySettings(runtime={"a.b": 1})))
     assert {key: value for key, value in config.items() if key != "node"} == {key: value for key, value in others.items() if key != "node"}

@@ -22,6 +22,7 @@ from lateen.config.kinds.kubernetes.workloads import CronJob, DaemonSet, Deploym
 from lateen.config.kinds.objects import Object
 from lateen.control.dns_table import dns_table
 from lateen.control.gateway_pods import gateway_pods, pod_labels
+from lateen.control.injection import injected
 from lateen.control.pilot import MADE_UP, PODS, Pilot
 from lateen.node.disk import write_durably
 from lateen.sources.plain import as_json
@@ -48,7 +49,6 @@ class NodeApi:
         """Told after each report."""
         self._pilot, self._written, self._record = pilot, written, record
         self._troubles: dict[str, tuple[str, str]] = {}
-        self._wake: set[asyncio.Event] = set()
         self._save: asyncio.TimerHandle | None = None
         self._json: dict[ObjectRef, tuple[Object, Json]] = {}
         self._log = structlog.get_logger("control.node")
@@ -57,11 +57,9 @@ class NodeApi:
     # What shall run
 
     def changed(self) -> None:
-        """What is written has changed: gateways may need pods, and watchers an update."""
+        """What is written has changed: gateways may need pods. Watchers are updated at the publication that follows, when settings are known as well."""
         gateways = [item for _, item in sorted(self._written.items()) if isinstance(item, Gateway)]
         self._pilot.submit(MADE_UP, gateway_pods(gateways, pod_labels(self._written.values())), is_full=True)
-        for event in self._wake:
-            event.set()
 
     def wanted(self) -> dict[str, Json]:
         """`Kind/namespace/name` → object."""
@@ -72,7 +70,7 @@ class NodeApi:
                     cached = self._json.get(ref)
                     if cached is None or cached[0] is not item:
                         cached = self._json[ref] = (item, as_json(item, reveals=True))
-                    found[f"{type(item).kind}/{ref.namespace}/{ref.name}"] = cached[1]
+                    found[f"{type(item).kind}/{ref.namespace}/{ref.name}"] = injected(self._pilot.db, item, cached[1])
         table = dns_table.published(self._pilot.db)
         if table is not None:
             found["DnsTable//mesh"] = table.as_json()
@@ -80,10 +78,11 @@ class NodeApi:
 
     async def watch(self, _: Json) -> AsyncIterator[Json]:
         """The stream of `/lateen.v1.Node/Watch`: everything, then what changes."""
-        wake, sent, revision = asyncio.Event(), dict[str, Json](), 0
-        self._wake.add(wake)
+        sent, revision = dict[str, Json](), 0
         self.watchers += 1
         try:
+            while not self._pilot.is_loaded:  # the first pods shall have the settings that are in force
+                await self._pilot.published.wait()
             while True:
                 published = self._pilot.published
                 wanted = self.wanted()
@@ -93,11 +92,9 @@ class NodeApi:
                     revision += 1
                     yield {"revision": revision, "full": revision == 1, "objects": changed, "removed": removed}
                     sent = wanted
-                await _either(wake, published)
-                wake.clear()
+                await published.wait()
         finally:
             self.watchers -= 1
-            self._wake.discard(wake)
 
     # What runs
 
@@ -165,15 +162,6 @@ def _decoded(pods: list[Json]) -> tuple[Pod, ...]:
     if decoded.refused or decoded.is_broken:
         structlog.get_logger("control.node").error("a Pod of the report makes no sense", findings=[str(finding) for finding in decoded.findings[:5]])
     return tuple(item for item in decoded.objects if isinstance(item, Pod))
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event) -> None:
-    tasks = [asyncio.create_task(event.wait()) for event in (one, other)]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def key_of(item: Object) -> str:

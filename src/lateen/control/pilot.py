@@ -21,7 +21,6 @@ from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.objects import Object
 from lateen.config.kinds.values import Duration
-from lateen.config.support import not_in_force_of_mesh
 from lateen.control import heap
 from lateen.control.events import Events
 from lateen.control.refusals import Refusals
@@ -78,7 +77,6 @@ class Pilot:
         """Told what a workload's agent reports; None: it is well."""
         self._history: OrderedDict[ObjectRef, Object | None] = OrderedDict()
         """Objects by their last change, the latest last: what was in force before it."""
-        self._config_findings: tuple[Finding, ...] = ()
         self._wake = asyncio.Event()
         self._changes: dict[ObjectRef, Change] = {}
         self._log = structlog.get_logger("control.pilot")
@@ -87,7 +85,7 @@ class Pilot:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What the objects in force have wrong together, as published."""
-        return (*self.facts.findings, *self._withheld_findings(), *self._config_findings, *(mesh_findings.published(self.db) or ()))
+        return (*self.facts.findings, *self._withheld_findings(), *(mesh_findings.published(self.db) or ()))
 
     def _withheld_findings(self) -> tuple[Finding, ...]:
         """What is not sent, once for all views, at the latest change of what it comes from."""
@@ -186,9 +184,8 @@ class Pilot:
         config_map = ObjectRef(ConfigMap.__name__, ROOT_NAMESPACE, MESH_CONFIG_MAP)
         if config_map in touched or not self.is_loaded:
             found = self.overlay.in_force.get(config_map)
-            config, findings = mesh_config_of(found if isinstance(found, ConfigMap) else None, self._mesh_defaults)
+            config, _ = mesh_config_of(found if isinstance(found, ConfigMap) else None, self._mesh_defaults)
             store.MESH_CONFIG.set(self.db, "mesh", config)
-            self._config_findings = (*findings, *not_in_force_of_mesh(config, config_map))
         changes = tuple(change for ref, change in self._changes.items() if ref in touched)
         self._changes = {ref: change for ref, change in self._changes.items() if ref in self.facts.holds}
         return changes

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,16 @@ from lateen.node.hosts import write_hosts
 from lateen.node.known import KnownGood
 from lateen.node.pod import Interception, Locality, PodIdentity, ProxyType
 from lateen.node.relay import Relay
+from lateen.node.settings import settings_of
 from lateen.node.sidecar import LOG, OUTPUT, Sidecar, SidecarOptions
 
 _CERTIFICATE_WAIT_S = 20.0
 """Then the pod says that control gives none, and it is tried again."""
 _PROXY_WAIT_S = 30.0
 _LOOK_S = 0.25
+_BEHIND_RETRY_S = 1.0
+"""Between attempts at a proxy whose application runs already."""
 _ADOPTION_S = 2.0
-_DRAIN_S = 5.0
-"""How long a leaving pod's proxy serves what is open. Source: Istio, terminationDrainDuration."""
 _OWNER = (PROXY_ID, PROXY_ID)
 _log = structlog.get_logger("local.mesh_side")
 
@@ -80,7 +81,7 @@ def identity(pod: Pod, network: PodNetwork) -> PodIdentity:
         first = meta.owner_references[0]
         kind = {"ReplicaSet": "deployments"}.get(first.kind, f"{first.kind.lower()}s")
         owner = f"kubernetes://apis/{first.api_version}/namespaces/{meta.namespace}/{kind}/{report.workload_name(pod)}"
-    mode = meta.annotations.get("sidecar.istio.io/interceptionMode", "REDIRECT")
+    mode = meta.annotations.get("sidecar.istio.io/interceptionMode") or settings_of(meta.annotations).interception
     return PodIdentity(
         namespace=meta.namespace,
         name=meta.name,
@@ -108,26 +109,48 @@ class PodMeshSide:
         self._proxy_folder = folder / "proxy"
         self._on_ready = on_ready
         self._identity = identity(pod, network)
+        self._settings = settings_of(pod.metadata.annotations)
         user = of_container(pod, pod.spec.containers[0], shared.caller) if pod.is_proxyless and shared.caller else None
         self._owner = (user.uid, user.gid) if user else _OWNER
         self._keeper: CertificateKeeper | None = None
         self._sidecar: Sidecar | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_started_behind = False
 
     async def start(self) -> None:
         """See `runner.MeshSide`. ProxyNotReady, OSError."""
         await self._start_names()
         if not self._pod.is_meshed:
             return
+        if self._pod.has_proxy and not self._pod.is_gateway and not self._settings.holds_application:
+            await self._start_capture()  # without a proxy a connection fails, it does not go past
+            if not self._is_started_behind:
+                self._is_started_behind = True
+                self._tasks.append(asyncio.create_task(self._start_behind(), name=f"mesh side of {self._pod.key}"))
+            return
         await self._start_identity()
         if self._pod.is_proxyless:
             await asyncio.to_thread(self._write_bootstrap)
             self._on_ready(True)
             return
+        await self._start_capture()
+        await self._start_proxy()
+
+    async def _start_capture(self) -> None:
         if self._identity.interception is Interception.REDIRECT:
             plan = redirect.redirect_plan(self._pod.metadata.annotations)
             await asyncio.to_thread(redirect.apply, str(self._network.netns), plan)
-        await self._start_proxy()
+
+    async def _start_behind(self) -> None:
+        """The proxy of an application that doesn't wait for it; what fails is tried again."""
+        while True:
+            try:
+                await self._start_identity()
+                await self._start_proxy()
+                return
+            except (LateenError, OSError) as error:
+                _log.warning("the proxy is not ready, its application runs", pod=self._pod.key, reason=str(error))
+                await asyncio.sleep(_BEHIND_RETRY_S)
 
     async def _start_names(self) -> None:
         is_captured = self._pod.has_proxy and self._identity.interception is Interception.REDIRECT
@@ -164,7 +187,9 @@ class PodMeshSide:
 
     async def _start_proxy(self) -> None:
         if self._sidecar is None:
-            sidecar = Sidecar(self._identity, self._proxy_folder, self._spawn, self._shared.options, _OWNER)
+            shared = self._shared.options
+            options = replace(shared, bootstrap=replace(shared.bootstrap, settings=self._settings))
+            sidecar = Sidecar(self._identity, self._proxy_folder, self._spawn, options, _OWNER)
             earlier, is_adopted = records.read(self._folder / "proxy.json", dict), False
             if earlier is None:
                 await sidecar.start()
@@ -237,7 +262,8 @@ class PodMeshSide:
         self._tasks.clear()
         if self._sidecar is not None:
             await self._sidecar.drain()
-            await self._sidecar.stop(_DRAIN_S)
+            settings, grace_s = self._settings, float(self._pod.spec.termination_grace_period_seconds)
+            await self._sidecar.stop(grace_s if settings.awaits_last_connection else settings.termination_drain_s)
         self._shared.sides.pop(self._pod.key, None)
         await self._shared.dns.stop_serving(self._pod.key)
         await self._shared.relay.stop_serving(self._pod.key)

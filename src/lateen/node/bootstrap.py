@@ -4,12 +4,13 @@ Every path is relative to the directory Envoy is started in, so that nothing but
 everything else an Envoy does comes to it over the relay.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lateen.base.names import INBOUND_PORT, PROXY_MARK
 from lateen.node.pod import PodIdentity, ProxyType
+from lateen.node.settings import ProxySettings
 
 Json = dict[str, Any]
 """A JSON object for Envoy: its shape is Envoy's Bootstrap message, checked by Envoy itself in the tests."""
@@ -36,23 +37,22 @@ _TYPES: Final = "type.googleapis.com/envoy."
 
 @dataclass(frozen=True, slots=True)
 class BootstrapOptions:
-    """What the mesh adds to every proxy of a kind. `stats_prefixes`: more statistics to keep. `uses_node_dns`: the node's DNS server listens in the pod."""
+    """What the machine adds to every proxy. `settings`: what the mesh's owner chose for this one. `uses_node_dns`: the node's DNS server listens in the pod."""
 
     domain: str = "cluster.local"
     trust_domain: str = "cluster.local"
     cluster_id: str = "Kubernetes"
     network: str = ""
-    mesh_id: str = ""
-    stats_prefixes: Sequence[str] = ()
     uses_node_dns: bool = True
     has_mark: bool = True
-    runtime: Mapping[str, bool | int | str] = field(default_factory=dict)
+    settings: ProxySettings = field(default_factory=ProxySettings)
 
 
 def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
     """The bootstrap of the pod's proxy."""
     has_ipv6 = any(":" in address for address in pod.addresses)
-    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6)]
+    settings = options.settings
+    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6), _administration_listener(settings.admin_port, pod)]
     config: Json = {
         "node": node_block(pod, options),
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
@@ -60,17 +60,24 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
         "static_resources": {"listeners": own_ports, "clusters": [_relay_cluster(), _admin_cluster()]},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime(options)}, {"name": "admin", "admin_layer": {}}]},
         "stats_config": {
-            "stats_matcher": {"inclusion_list": {"patterns": [*({"prefix": prefix} for prefix in (*_STATS_PREFIXES, *options.stats_prefixes)), _open(pod)]}},
+            "stats_matcher": {"inclusion_list": {"patterns": [*_kept(settings), _open(pod)]}},
             "histogram_bucket_settings": [{"match": {"prefix": "istio"}, "buckets": list(_BUCKETS_MS)}],
         },
         "stats_eviction_interval": "60s",
-        "overload_manager": {"resource_monitors": [_connection_monitor()]},
+        "overload_manager": {"resource_monitors": [_connection_monitor(settings.most_connections)]},
     }
     if options.has_mark:
         config["cluster_manager"] = {"upstream_bind_config": {"socket_options": [mark_option()]}}
     if options.uses_node_dns:
         config["typed_dns_resolver_config"] = _node_resolver()
     return config
+
+
+def _kept(settings: ProxySettings) -> list[Json]:
+    """Which statistics there are besides open connections. Source: Istio, proxyStatsMatcher: what is named comes to what is always kept."""
+    kept: list[Json] = [{"prefix": prefix} for prefix in (*_STATS_PREFIXES, *settings.stats_prefixes)]
+    kept += [{"suffix": suffix} for suffix in settings.stats_suffixes]
+    return kept + [{"safe_regex": {"regex": pattern}} for pattern in settings.stats_regexps]
 
 
 def _open(pod: PodIdentity) -> Json:
@@ -95,15 +102,23 @@ def node_block(pod: PodIdentity, options: BootstrapOptions) -> Json:
         "WORKLOAD_NAME": pod.workload or pod.name,
         "ENVOY_STATUS_PORT": READY_PORT,
         "ENVOY_PROMETHEUS_PORT": METRICS_PORT,
-        "MESH_ID": options.mesh_id or options.trust_domain,
+        "MESH_ID": options.settings.mesh_id or options.trust_domain,
         "DNS_CAPTURE": "true" if options.uses_node_dns and pod.proxy_type is ProxyType.SIDECAR else "false",
     }
     own = pod.annotations.get(PROXY_CONFIG_ANNOTATION, "")
     for key, value in (("NETWORK", options.network), ("OWNER", pod.owner), ("NODE_NAME", pod.node_name), ("PROXY_CONFIG", own)):
         if value:
             metadata[key] = value
-    block: Json = {"id": pod.node_id(options.domain), "cluster": f"{pod.app}.{pod.namespace}", "metadata": metadata}
+    metadata = {**options.settings.metadata, **metadata}
+    block: Json = {"id": pod.node_id(options.domain), "cluster": _cluster(pod, options.settings), "metadata": metadata}
     return block | {"locality": locality} if locality else block
+
+
+def _cluster(pod: PodIdentity, settings: ProxySettings) -> str:
+    """What the proxy's application is called. Source: Istio, serviceCluster and tracingServiceName."""
+    if settings.service_cluster:
+        return settings.service_cluster
+    return pod.app if settings.naming == "CANONICAL_NAME_ONLY" else f"{pod.app}.{pod.namespace}"
 
 
 def mark_option() -> Json:
@@ -158,14 +173,24 @@ def _metrics_listener(has_ipv6: bool) -> Json:
     return _admin_listener("envoy-metrics", METRICS_PORT, {"/stats/prometheus": ""}, has_ipv6)
 
 
+def _administration_listener(port: int, pod: PodIdentity) -> Json:
+    """All of Envoy's admin, for who is in the pod. Source: Istio, proxyAdminPort."""
+    host = "127.0.0.1" if any("." in address for address in pod.addresses) else "::1"
+    listener = _admin_listener("envoy-admin", port, {}, False)
+    listener["address"]["socket_address"]["address"] = host
+    return listener
+
+
 def _admin_listener(name: str, port: int, paths: Mapping[str, str], has_ipv6: bool) -> Json:
-    """A port that shows some paths of Envoy's admin socket and nothing else. `paths`: the path asked for → the one on the socket, empty: the same."""
+    """A port that shows paths of Envoy's admin socket and nothing else. `paths`: the path asked for → the one on the socket, empty: the same; none: all."""
     routes = []
     for path, rewritten in paths.items():
         action: Json = {"cluster": "prometheus_stats", "timeout": "10s"}
         if rewritten:
             action["regex_rewrite"] = {"pattern": {"regex": "^.*$"}, "substitution": rewritten}
         routes.append({"match": {"path": path}, "route": action})
+    if not paths:
+        routes.append({"match": {"prefix": "/"}, "route": {"cluster": "prometheus_stats", "timeout": "60s"}})
     manager = {
         "@type": f"{_TYPES}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -184,13 +209,13 @@ def _admin_listener(name: str, port: int, paths: Mapping[str, str], has_ipv6: bo
 
 def _runtime(options: BootstrapOptions) -> Json:
     """`re2…`: users' regular expressions are bounded when they are read, not here. Source: Istio, the runtime of its proxies."""
-    return {"re2.max_program_size.error_level": 32768, **options.runtime}
+    return {"re2.max_program_size.error_level": 32768, **options.settings.runtime}
 
 
-def _connection_monitor() -> Json:
-    """Says that there is no limit of connections, which Envoy otherwise warns about."""
+def _connection_monitor(most: int | None) -> Json:
+    """How many connections clients may have open; with None it says that there is no limit, which Envoy otherwise warns about."""
     kind = f"{_TYPES}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    limit = {"@type": kind, "max_active_downstream_connections": 2**31 - 1}
+    limit = {"@type": kind, "max_active_downstream_connections": most or 2**31 - 1}
     return {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": limit}
 
 

@@ -36,6 +36,8 @@ _LONGEST_PAUSE_S: Final = 5.0
 _STEADY_S: Final = 10.0
 """An Envoy that lived so long starts the back-off anew."""
 _TERM_S: Final = 3.0
+_FLUSH_MS: Final = 200
+"""How often output is written to its file where nobody says: somebody reads it at the terminal."""
 _DRAIN_POLL_S: Final = 0.1
 _OPEN_FILTER: Final = rf"^listener\.[^a].*{re.escape(OPEN_CONNECTIONS)}$"
 """Open connections at the proxy's listeners; `admin` is not one of those."""
@@ -67,7 +69,6 @@ class SidecarOptions:
     concurrency: int = 1
     log_level: str = "warning"
     component_log_level: str = "misc:error"
-    drain_time_s: int = 45
     log_limit_bytes: int = 4_000_000
     envoy: Path | None = None
     """None: the one in the installed wheel."""
@@ -180,11 +181,17 @@ class Sidecar:
     def _argv(self) -> list[str]:
         options = self._options
         argv = [str(options.envoy or envoy_path()), "-c", CONFIG, "--disable-hot-restart", "--drain-strategy", "immediate"]
-        argv += ["--concurrency", str(options.concurrency), "--drain-time-s", str(options.drain_time_s), "--file-flush-interval-msec", "200"]
+        settings = options.bootstrap.settings
+        threads = options.concurrency if settings.concurrency is None else settings.concurrency
+        argv += ["--concurrency", str(threads)] if threads else []  # of itself Envoy has one per core
+        argv += ["--drain-time-s", str(settings.drain_s), "--file-flush-interval-msec", str(settings.flush_interval_ms or _FLUSH_MS)]
+        argv += ["--file-flush-min-size-kb", str(settings.flush_min_kb)] if settings.flush_min_kb else []
         return [*argv, "--log-level", options.log_level, "--component-log-level", options.component_log_level]
 
     async def _launch(self) -> None:
-        pid = await self._spawn(self._argv(), env={}, cwd=self._directory, output=self._directory / OUTPUT, log=self._directory / LOG)
+        pid = await self._spawn(
+            self._argv(), env=self._options.bootstrap.settings.environment, cwd=self._directory, output=self._directory / OUTPUT, log=self._directory / LOG
+        )
         self._started_s = time.time()
         self._process = watch(pid)
         self._phase = Phase.STARTING

@@ -20,11 +20,23 @@ from lateen.config.kinds.istio.telemetry import Telemetry
 from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.istio.wasm_plugin import TrafficExtension, WasmPlugin
 from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadGroup
+from lateen.config.kinds.kubernetes.core import ConfigMap
 from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.kubernetes.service import Service
 from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, Job, ReplicaSet, StatefulSet
 from lateen.config.kinds.objects import Object
-from lateen.config.validate import destination_rule, extensions, gateway, kubernetes, pod_template, security, service_entry, sidecar, virtual_service
+from lateen.config.validate import (
+    destination_rule,
+    extensions,
+    gateway,
+    kubernetes,
+    pod_template,
+    proxy_config,
+    security,
+    service_entry,
+    sidecar,
+    virtual_service,
+)
 
 RULES: dict[type[Object], Callable[[Any], tuple[Finding, ...]]] = {
     VirtualService: virtual_service.check,
@@ -44,6 +56,7 @@ RULES: dict[type[Object], Callable[[Any], tuple[Finding, ...]]] = {
     ProxyConfig: extensions.check_proxy_config,
     **dict.fromkeys((Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job), pod_template.check),
     Service: kubernetes.check_service,
+    ConfigMap: proxy_config.check_mesh_config,
 }
 """Kind → its rules. (Any: each takes its own kind.)"""
 

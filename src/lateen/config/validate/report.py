@@ -10,20 +10,21 @@ class Report:
     """Findings about one object. Fields are paths within it: `spec.http[0].timeout`."""
 
     def __init__(self, item: Object) -> None:
-        self._object = ObjectRef(type(item).__name__, item.meta.namespace, item.meta.name)
+        self.object = ObjectRef(type(item).__name__, item.meta.namespace, item.meta.name)
+        """What the findings are about."""
         self._findings: list[Finding] = []
 
     def error(self, field: str, message: str, hint: str = "") -> None:
         """The object is refused."""
-        self._findings.append(Finding(codes.INVALID, Severity.ERROR, message, self._object, field, hint))
+        self._findings.append(Finding(codes.INVALID, Severity.ERROR, message, self.object, field, hint))
 
     def warning(self, field: str, message: str, hint: str = "") -> None:
         """The object is taken, and hardly does what its writer means."""
-        self._findings.append(Finding(codes.SUSPICIOUS, Severity.WARNING, message, self._object, field, hint))
+        self._findings.append(Finding(codes.SUSPICIOUS, Severity.WARNING, message, self.object, field, hint))
 
     def deprecated(self, field: str, instead: str) -> None:
         """The field works, and something else is meant to be used."""
-        self._findings.append(Finding(codes.DEPRECATED, Severity.WARNING, "deprecated", self._object, field, f"use {instead}"))
+        self._findings.append(Finding(codes.DEPRECATED, Severity.WARNING, "deprecated", self.object, field, f"use {instead}"))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
