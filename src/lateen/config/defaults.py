@@ -18,6 +18,7 @@ from lateen.config.kinds.istio.mesh_networks import MeshNetworks
 from lateen.config.kinds.istio.mesh_proxy import MeshProxyConfig
 from lateen.config.kinds.istio.proxy_config import ProxyConfig
 from lateen.config.kinds.kubernetes.core import ConfigMap
+from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.kubernetes.service import Service, ServicePort
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Map
@@ -42,7 +43,10 @@ O = TypeVar("O", bound=Object)  # noqa: E741
 
 
 def with_defaults(item: O) -> O:
-    """The object as the API server would have stored it. Source: Kubernetes, SetDefaults_Service."""
+    """The object as the API server would have stored it. Source: Kubernetes, SetDefaults_Service; admission of pods, ServiceAccount."""
+    if isinstance(item, Pod):
+        account = item.spec.service_account_name or item.spec.service_account or "default"
+        return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, service_account_name=account))
     if not isinstance(item, Service) or all(port.target_port is not None for port in item.spec.ports):
         return item
     ports = tuple(_with_target(port) for port in item.spec.ports)
