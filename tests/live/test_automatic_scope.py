@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import BOOKING, Mesh, copied, need_namespaces, until
+from tests.live.harness import BOOKING, Load, Mesh, copied, need_namespaces, until
 
 CLIENT = ("deploy/client", "-n", "booking")
 EXTRA = """
@@ -121,6 +121,27 @@ def test_without_control_fetched_clusters_serve_a_new_envoy_and_others_fail_inst
     log = mesh.lateen("logs", "--access", *CLIENT).stdout
     assert "payment" in log and "PassthroughCluster" not in log
     assert {"payment", "unused", "ledger"} <= hosts(mesh)
+
+
+def test_no_request_fails_while_weights_move_and_control_dies(scoped: tuple[Mesh, Path]) -> None:
+    """Weights move all traffic to a subset that was not fetched; a first request comes while control is away and returns."""
+    mesh, folder = scoped
+    load = Load(mesh, "http://payment:8080/version")
+    until(lambda: load.done() >= 50, 60, "the load runs")
+    text = (folder / "mesh.yaml").read_text()
+    for first, second in ((0, 100), (100, 0), (50, 50)):
+        (folder / "mesh.yaml").write_text(text.replace("weight: 90", f"weight: {first}").replace("weight: 10\n", f"weight: {second}\n"))
+        reached = load.done()
+        until(lambda reached=reached: load.done() >= reached + 100, 60, "requests after the edit")
+    control = mesh.pid("control")
+    os.kill(control, signal.SIGKILL)
+    assert mesh.curl("http://copied:8080/version")[0] == 200
+    until(lambda: mesh.pid("control") != control and mesh.is_ready(), 60, "control is back")
+    reached = load.done()
+    until(lambda: load.done() >= reached + 100, 60, "requests after it")
+    result = load.result()
+    assert result["failed"] == {} and result["ok"] > 400
+    (folder / "mesh.yaml").write_text(text)
 
 
 def test_an_envoy_that_starts_anew_has_what_was_fetched_before(scoped: tuple[Mesh, Path]) -> None:

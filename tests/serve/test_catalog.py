@@ -257,3 +257,23 @@ def test_what_has_a_problem_keeps_what_was_there():
         faults.remove(db, name)
     assert settle(catalog).withheld == catalog.withheld == ()
     assert set(catalog.snapshots(view)[CLUSTER.value].entries) == {"a", "b"}
+
+
+def test_a_cluster_that_is_wanted_brings_its_endpoints_in_the_same_publication_and_lets_both_go():
+    catalog = catalog_of(far="elsewhere")
+    who = proxy("p")
+    catalog.join(who)
+    settle(catalog)
+    view = catalog.view(who)
+    rest = catalog.db.size
+    catalog.want(view, CLUSTER.value, ("far",))
+    settle(catalog)
+    assert bodies(catalog, who, CLUSTER) == bodies(catalog, who) == {"far"}
+    catalog.want(view, ENDPOINT.value, ("far",))  # as the client does then
+    catalog.unwant(view, CLUSTER.value, ("far",))
+    settle(catalog)
+    assert bodies(catalog, who, CLUSTER) == set() and bodies(catalog, who) == {"far"}
+    catalog.unwant(view, ENDPOINT.value, ("far",))
+    settle(catalog)
+    assert bodies(catalog, who) == set()
+    assert catalog.db.size <= rest

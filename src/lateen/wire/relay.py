@@ -29,8 +29,8 @@ ASKED: Final = "clusters asked for"
 WILDCARD: Final = "*"
 PATIENCE_S: Final = 0.2
 """How long control may be away before the record answers: a restart of control alone is seldom shorter, and an Envoy that starts should not wait."""
-DEMAND_PATIENCE_S: Final = 2.0
-"""The same for a cluster that a request waits for: the record never has it, and a dead control is back within a second. Less than Envoy's own patience."""
+DEMAND_PATIENCE_S: Final = 5.0
+"""The same for a cluster that a request waits for: the record never has it, and a dead control is back and connected within this. Less than Envoy's own."""
 SLOW_S: Final = 2.0
 """How long a connected control may be silent before an Envoy that holds nothing is answered from the record."""
 

@@ -5,8 +5,8 @@ from lateen.wire.pb.envoy.extensions.filters.http.on_demand.v3 import on_demand_
 from lateen.wire.pb.envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from lateen.xds.any import duration
 
-PATIENCE_S = 3.0
-"""How long a request waits for its cluster before it gets 503. Control answers within milliseconds, and the node when control does not."""
+PATIENCE_S = 8.0
+"""How long a request waits for its cluster before it gets 503. Control answers within milliseconds, and the node within five seconds when control does not."""
 
 
 def _source() -> config_source_pb2.ConfigSource:
