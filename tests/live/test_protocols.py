@@ -113,3 +113,10 @@ def test_an_application_starts_when_its_proxy_is_ready(talk: Mesh) -> None:
     """The client found its proxy ready when it began; the server did not ask for that, and is served all the same."""
     assert talk.exec("deploy/client", "cat", "/tmp/at-start", namespace="talk").stdout.strip() == "200"
     assert talk.curl("http://server:8000/", namespace="talk")[0] == 200
+
+
+def test_headers_about_hops_are_as_the_client_pods_configuration_says(talk: Mesh) -> None:
+    """No number of the attempt; and the host from before the rewrite."""
+    headers = {key.lower(): value for key, value in json.loads(talk.curl("http://server:8000/rewritten", namespace="talk")[1])["headers"].items()}
+    assert headers["host"] == "other.example" and "server" in headers["x-forwarded-host"], headers
+    assert "x-envoy-attempt-count" not in headers

@@ -47,6 +47,7 @@ class HttpSettings:
     keeps_header_case: bool = False
     appends_forwarded_port: bool = False
     tells_upstream: bool = True
+    counts_attempts: bool = True
     underscores: str = ""
     idle_timeout_s: float | None = None
     max_connection_s: float | None = None
@@ -59,6 +60,16 @@ class HttpSettings:
     stream_window_bytes: int | None = None
     connection_window_bytes: int | None = None
     finds_clusters: bool = False
+
+
+@dataclass(frozen=True)
+class ForwardedHeaders:
+    """Headers that routes add to requests. `counts_attempts`: `x-envoy-attempt-count`; `tells_host`: the host before a rewrite, as `x-forwarded-host`.
+
+    Source: Istio ProxyConfig.proxyHeaders attemptCount, xForwardedHost."""
+
+    counts_attempts: bool = True
+    tells_host: bool = False
 
 
 _PATHS: dict[NormalizationType, HttpSettings] = {
@@ -109,6 +120,13 @@ def settings_for(db: Db, view: View, role: Role) -> HttpSettings:
     return http_settings(db, proxy_config(db, view), role, accepts_http10(db, view))
 
 
+def forwarded_headers(db: Db, view: View) -> ForwardedHeaders:
+    """What a view's routes add."""
+    said = proxy_config(db, view).proxy_headers or ProxyHeaders()
+    counts = not (said.attempt_count is not None and said.attempt_count.disabled)
+    return ForwardedHeaders(counts, bool(said.x_forwarded_host and said.x_forwarded_host.enabled))
+
+
 def _client_certificate(settings: HttpSettings, role: Role, topology: Topology, headers: ProxyHeaders) -> HttpSettings:
     """How `x-forwarded-client-cert` is made."""
     if role is Role.CLIENT:
@@ -132,6 +150,8 @@ def _headers(settings: HttpSettings, headers: ProxyHeaders | None) -> HttpSettin
         settings = replace(settings, keeps_server=off, server_name="" if off else headers.server.value or settings.server_name)
     if headers.request_id is not None and headers.request_id.disabled:
         settings = replace(settings, makes_request_id=False)
+    if headers.attempt_count is not None and headers.attempt_count.disabled:
+        settings = replace(settings, counts_attempts=False)
     if headers.envoy_debug_headers is not None and headers.envoy_debug_headers.disabled:
         settings = replace(settings, tells_upstream=False)
     settings = replace(settings, keeps_header_case=bool(headers.preserve_http1_header_case))

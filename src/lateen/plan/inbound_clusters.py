@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from lateen.base.names import INBOUND_PASSTHROUGH, ObjectRef, inbound_cluster
 from lateen.config import store
+from lateen.config.kinds.istio.mesh_config import InboundMode, InboundPolicy
 from lateen.config.kinds.istio.sidecar import Sidecar
 from lateen.config.kinds.istio.traffic_policy import ConnectionPool
 from lateen.incremental import Db
@@ -93,7 +94,7 @@ def inbound_port_cluster(db: Db, inbound: Inbound) -> Cluster:
         rule=rule.origins[0] if rule else None,
         stat_name=_stat_name(db, port),
     )
-    host = _host(inbound)
+    host = _host(inbound) or _loopback(db, inbound)
     if host is None:
         return found
     assignment = Assignment(name, (Group(Locality(), 0, 1, (host,)),))
@@ -113,6 +114,16 @@ def _sidecar_pool(db: Db, inbound: Inbound) -> ConnectionPool | None:
     ref = inbound.sidecar
     sidecar = store.one(db, Sidecar, ref.namespace, ref.name) if ref else None
     return sidecar.spec.inbound_connection_pool if sidecar else None
+
+
+def _loopback(db: Db, inbound: Inbound) -> Host | None:
+    """The port at the loopback address, where applications listen on that alone; None: to the address the caller used.
+
+    Source: Istio MeshConfig.inboundTrafficPolicy LOCALHOST."""
+    policy = store.mesh_field(db, "inbound_traffic_policy")
+    if inbound.port.endpoint or not isinstance(policy, InboundPolicy) or policy.mode is not InboundMode.LOCALHOST:
+        return None
+    return Host("127.0.0.1" if inbound.caller.has_ipv4 or not inbound.caller.has_ipv6 else "::1", inbound.port.port, 1)
 
 
 def _host(inbound: Inbound) -> Host | None:

@@ -5,7 +5,7 @@ Source: Envoy config.route.v3.RouteConfiguration.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from lateen.base.names import ObjectRef
@@ -19,6 +19,7 @@ from lateen.mesh.visibility import Scope, scope, scoped_listeners
 from lateen.plan.destinations import hash_keys
 from lateen.plan.domains import Audience
 from lateen.plan.gateway_routes import GatewayEntry, gateway_layout, gateway_virtual_host
+from lateen.plan.http_settings import ForwardedHeaders, forwarded_headers
 from lateen.plan.outbound import outbound_entries
 from lateen.plan.route import HashKey, VirtualHost
 from lateen.plan.virtual_hosts import HTTP_PROXY, Entry, audience, catch_all, default_host, layout, owned_host
@@ -144,6 +145,23 @@ def _gateway_configuration(db: Db, entries: tuple[GatewayEntry, ...], name: str)
 
 def route_resource(db: Db, view: View, name: str) -> Resource | None:
     """A route configuration by name, as a view gets it; None: none of its listeners could name it."""
+    found, headers = _route_resource(db, view, name), forwarded_headers(db, view)
+    return found if found is None or headers == ForwardedHeaders() else _with_headers(db, found, headers)
+
+
+@query
+def _with_headers(db: Db, found: Resource, headers: ForwardedHeaders) -> Resource:
+    """The configuration for proxies whose ProxyConfig asks for other headers than is usual. O(its size): they are few, and all others share their bytes."""
+    message = route_pb2.RouteConfiguration.FromString(found.body)
+    for host in message.virtual_hosts:
+        host.include_request_attempt_count = host.include_request_attempt_count and headers.counts_attempts
+        for route in host.routes:
+            if route.HasField("route"):
+                route.route.append_x_forwarded_host = headers.tells_host
+    return replace(found, body=message.SerializeToString(deterministic=True))
+
+
+def _route_resource(db: Db, view: View, name: str) -> Resource | None:
     if not view.is_router:
         found = _sidecar_configuration(db, audience(db, view), name)
         if found is None and name in _sidecar_names(db, view):  # a listener waits for it: no host at all is an answer, none at all is not

@@ -22,7 +22,7 @@ def hcm_filter(http: Http, settings: HttpSettings, logs: tuple[AccessLog, ...]) 
         ads = config_source_pb2.ConfigSource(ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3)
         message.rds.CopyFrom(hcm.Rds(config_source=ads, route_config_name=http.route))
     else:
-        message.route_config.CopyFrom(inbound_routes(http.route) if isinstance(http.route, InboundRoute) else open_routes(http.route))
+        message.route_config.CopyFrom(inbound_routes(http.route) if isinstance(http.route, InboundRoute) else open_routes(http.route, settings.counts_attempts))
     _paths_and_headers(message, settings)
     _limits(message, settings)
     message.upgrade_configs.add(upgrade_type="websocket")
@@ -114,11 +114,11 @@ def inbound_routes(plan: InboundRoute) -> route_pb2.RouteConfiguration:
     return message
 
 
-def open_routes(plan: OpenRoute) -> route_pb2.RouteConfiguration:
+def open_routes(plan: OpenRoute, counts_attempts: bool = True) -> route_pb2.RouteConfiguration:
     """The inline routes for unknown hosts: everything to one cluster, without limit on time."""
     action = route_components_pb2.RouteAction(cluster=plan.cluster, timeout=duration(0), max_grpc_timeout=duration(0))
     route = route_components_pb2.Route(name=plan.host, match=route_components_pb2.RouteMatch(prefix="/"), route=action)
-    host = route_components_pb2.VirtualHost(name=plan.host, domains=["*"], routes=[route], include_request_attempt_count=True)
+    host = route_components_pb2.VirtualHost(name=plan.host, domains=["*"], routes=[route], include_request_attempt_count=counts_attempts)
     message = route_pb2.RouteConfiguration(name=plan.name, virtual_hosts=[host])
     message.validate_clusters.value = False
     return message
