@@ -114,6 +114,23 @@ def test_a_client_that_acknowledges_late_has_all_the_time_to_take_the_endpoints(
     assert client.held[RDS]["r"][1] == "c"
 
 
+def test_endpoints_that_wait_behind_others_are_waited_for():
+    client = started()
+    client.shelf.put(EDS, "b", "10.0.0.2")
+    publish(client)  # in flight, and taken late
+    client.shelf.put(CDS, "c", "eds 1")
+    client.shelf.put(EDS, "c", "10.0.0.1")
+    client.shelf.put(RDS, "r", "c")
+    publish(client)
+    first = client.inbox.pop(0)
+    client.answer()  # the cluster: asks for its endpoints
+    client.now += ENDPOINTS_WAIT_S
+    client.take(client.session.on_tick(client.now))
+    client.inbox.insert(0, first)
+    client.run()  # asserts that no route refers to a cluster without endpoints
+    assert client.held[RDS]["r"][1] == "c"
+
+
 def test_removals_come_after_routes_were_acknowledged_and_the_grace():
     client = started()
     news(client)

@@ -392,10 +392,15 @@ class Session:
         self._awaited = {name: is_sent for name, is_sent in self._awaited.items() if name in listed}
         if self._awaited_until is None:
             self._awaited_until = now + ENDPOINTS_WAIT_S
-        if self._awaited and now >= self._awaited_until:
+        if self._awaited and now >= self._awaited_until and not self._owes_endpoints():
             self._given_up.update(self._awaited)
             self._awaited.clear()
         return not self._awaited
+
+    def _owes_endpoints(self) -> bool:
+        """The client has asked for endpoints that wait behind others in flight: it is not that it won't take them."""
+        endpoints = self.subscriptions.get(EDS)
+        return endpoints is not None and bool(endpoints.in_flight) and not endpoints.owed.isdisjoint(self._awaited)
 
     def _offer(self, url: str, now: float, actions: list[Action]) -> None:
         """Sends what is due of a type, if nothing of it is in flight."""
