@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -111,9 +112,14 @@ def proxy_of(pod: Pod) -> Proxy:
     )
 
 
+@cache
+def _hints(kind: type[Spec]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
 def changes(value: Spec, path: str = "") -> Iterator[tuple[str, Change]]:
     """(field path, a change of the value) for every set field, several changes for one field where one alone may do nothing."""
-    hints = get_type_hints(type(value), include_extras=True)
+    hints = _hints(type(value))
     for item in msgspec.structs.fields(type(value)):
         inner = getattr(value, item.name)
         here = f"{path}.{item.encode_name}" if path else item.encode_name

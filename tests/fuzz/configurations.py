@@ -19,7 +19,7 @@ from lateen.config.decode import decode, ref_of
 from lateen.config.defaults import with_defaults
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.objects import Object
-from lateen.config.kinds.values import Duration
+from lateen.config.kinds.values import Duration, Map
 from lateen.config.store import MESH_CONFIG, OBJECTS
 from lateen.config.support import MESH, Support
 from lateen.config.validate import validate
@@ -161,8 +161,7 @@ def said(objects: Iterable[Object]) -> dict[Key, list[Any]]:
             inner, here = getattr(value, item.name), f"{path}.{item.encode_name}" if path else item.encode_name
             if item.name == "meta" or inner is None or inner == ():
                 continue
-            if inner not in found[kind, here]:
-                found[kind, here].append(inner)
+            found[kind, here] += [one for one in (inner, _narrowed(inner)) if one not in found[kind, here]]
             for one in inner if isinstance(inner, tuple) else (inner,):
                 if isinstance(one, msgspec.Struct):
                     walk(kind, one, f"{here}[]" if isinstance(inner, tuple) else here)
@@ -170,6 +169,15 @@ def said(objects: Iterable[Object]) -> dict[Key, list[Any]]:
     for one in objects:
         walk(type(one).__name__, one, "")
     return found
+
+
+def _narrowed(value: Any) -> Any:
+    """The value with a name for each wildcard."""
+    if isinstance(value, str) and type(value) is str:
+        return value.replace("*", "a9")
+    if isinstance(value, Map):
+        return Map({_narrowed(name): inner for name, inner in value.items()})
+    return value
 
 
 def borrowed(one: Any, kind: str, values: dict[Key, list[Any]], path: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import arena
 import grpc
+from ads import secret_servers
 from client import is_malformed, made, spoken
 from goldens import Files
 from judge import Logged, disagreement, with_our_log
@@ -128,12 +129,11 @@ class Run:
         wanted |= {key: one for key, one in delta.changed.items() if not one.problem}
         before = len(self.ads.refused)
         await self.ads.push(wanted)
-        refused = self.ads.refused[before:]
+        refused = [one for one in self.ads.refused[before:] if "Invalid path: " not in one]  # of a file that an edit names and that nobody has
         if refused:
             bad.add(id(delta.edit))
             self.refused.append(_told(mesh, delta.edit, refused))
-            return
-        if not delta.edit.has_log:
+        if len(self.ads.refused) > before or not delta.edit.has_log:
             return
         listeners = frozenset(name for type_, name in delta.changed if type_ is ResourceType.LISTENER)
         tables = frozenset(name for type_, name in delta.changed if type_ is ResourceType.ROUTE)
@@ -231,6 +231,7 @@ async def main(seed: int, most: int, seconds: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         judge = court.Court(scratch)
+        meshes = [Mesh(folder, with_our_log) for folder in FOLDERS]
         place = scratch / "envoy"
         files = Files()
 
@@ -243,13 +244,13 @@ async def main(seed: int, most: int, seconds: float) -> int:
 
         ads = DeltaAds(judge.ads.certificate, judge.ads.key, judge.ads.root, moved)
         server = grpc.aio.server(options=(("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)))
-        server.add_generic_rpc_handlers((ads,))
+        server.add_generic_rpc_handlers((ads, judge.ads))  # the latter for secrets from servers of the user's
         server.add_insecure_port(f"unix:{scratch}/ads.sock")
         await server.start()
         sinks = [await asyncio.start_server(arena.sink, host, arena.SINK) for host in ("0.0.0.0", "::1")]
         place.mkdir()
         shutil.copytree(judge.certs, place / "certs")
-        boot = court.bootstrap(scratch / "ads.sock", ())
+        boot = court.bootstrap(scratch / "ads.sock", sorted(_secret_servers(meshes)))
         boot["dynamic_resources"]["ads_config"]["api_type"] = "DELTA_GRPC"
         boot["layered_runtime"] = {"layers": [{"name": "static", "static_layer": {"re2.max_program_size.error_level": 32768}}]}
         (place / "boot.json").write_text(json.dumps(boot))
@@ -262,7 +263,7 @@ async def main(seed: int, most: int, seconds: float) -> int:
             try:
                 async with asyncio.timeout(30):
                     await ads.connected.wait()
-                await _all(run, draw, most, began + seconds)
+                await _all(run, meshes, draw, most, began + seconds)
             except (Silent, TimeoutError, asyncio.CancelledError) as error:
                 died = f"{type(error).__name__} {error}; exit {process.returncode}: {(place / 'err').read_text(errors='replace')[-3000:]}"
             finally:
@@ -280,8 +281,15 @@ async def main(seed: int, most: int, seconds: float) -> int:
         return 0
 
 
-async def _all(run: Run, draw: random.Random, most: int, until: float) -> None:
-    meshes = [Mesh(folder, with_our_log) for folder in FOLDERS]
+def _secret_servers(meshes: list[Mesh]) -> set[str]:
+    found: set[str] = set()
+    for mesh in meshes:
+        for one in mesh.snapshots():
+            found |= secret_servers(Emitted.decoded(Serialized(type_.value, name, made.body) for (type_, name), made in one.items()))
+    return found
+
+
+async def _all(run: Run, meshes: list[Mesh], draw: random.Random, most: int, until: float) -> None:
     values = said(one for mesh in meshes for one in mesh.objects)
     for mesh in meshes:
         await run.mesh(mesh, single_edits(mesh, values, run.reached, run.counts), until, most)

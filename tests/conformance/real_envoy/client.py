@@ -117,12 +117,19 @@ async def _make(call: Call, identity: Identity, seen: Seen, manner: Manner) -> N
         if speech(call) is Speech.HTTP2:
             seen.answer = await _http2_answer(reader)
         else:
-            while chunk := await reader.read(65536):
+            while not is_whole(seen.answer) and (chunk := await reader.read(65536)):
                 seen.answer += chunk
     finally:
         writer.close()
         with contextlib.suppress(Exception):
             await writer.wait_closed()
+
+
+def is_whole(answer: bytes) -> bool:
+    """Whether an HTTP/1.1 answer with a length has come to its end: Envoy keeps a connection open for a second after some."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+    return bool(end and answer.startswith(b"HTTP/1.1 ") and length and len(body) >= int(length[1]))
 
 
 def _bind(sock: socket.socket) -> None:
