@@ -91,7 +91,7 @@ def _apply_discovery(message: cluster_pb2.Cluster, cluster: Cluster) -> None:
         is_forward = cluster.discovery is Discovery.FORWARD
         message.cluster_type.name = FORWARD_TYPE if is_forward else DNS_TYPE
         is_single = cluster.discovery is Discovery.LOGICAL_DNS
-        message.cluster_type.typed_config.CopyFrom(packed(_forward(cluster.dns)) if is_forward else packed(_resolving(cluster.dns, is_single)))
+        message.cluster_type.typed_config.CopyFrom(packed(_forward(cluster.dns, cluster.http)) if is_forward else packed(_resolving(cluster.dns, is_single)))
     if cluster.discovery is Discovery.EDS:
         message.eds_cluster_config.service_name = cluster.name
         message.eds_cluster_config.eds_config.ads.SetInParent()
@@ -110,8 +110,10 @@ def _resolving(dns: Dns, is_single: bool) -> dns_pb2.DnsCluster:
     return config
 
 
-def _forward(dns: Dns) -> forward_pb2.ClusterConfig:
-    config = forward_pb2.ClusterConfig(allow_insecure_cluster_options=dns.is_insecure)
+def _forward(dns: Dns, http: Http) -> forward_pb2.ClusterConfig:
+    """Envoy wants both the server name and its check to follow the request, wherever HTTP is set up, or to be told that they may not."""
+    follows = http.is_plain or (http.has_auto_sni and http.has_auto_san_validation)
+    config = forward_pb2.ClusterConfig(allow_insecure_cluster_options=dns.is_insecure or not follows)
     config.dns_cache_config.name = dns.cache
     config.dns_cache_config.dns_lookup_family = _FAMILIES[dns.family]
     if dns.max_hosts is not None:
