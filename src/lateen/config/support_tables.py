@@ -19,8 +19,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "spec.subsets[].trafficPolicy.loadBalancer.zoneAwareLbSetting",
         "spec.subsets[].trafficPolicy.portLevelSettings[].loadBalancer.backendUtilization",
         "spec.subsets[].trafficPolicy.portLevelSettings[].loadBalancer.zoneAwareLbSetting",
-        "spec.subsets[].trafficPolicy.retryBudget.budgetInterval",
-        "spec.trafficPolicy.retryBudget.budgetInterval",
     ),
     "KubernetesGateway": (
         "spec.infrastructure",
@@ -113,7 +111,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "Gateway": (
         "spec.servers[].tls.caCrl",
         "spec.servers[].tls.tlsCertificates[].caCertificates",
-        "spec.servers[].tls.ecdhCurves",
         "spec.servers[].tls.insecureSkipVerify",
     ),
     "ServiceEntry": ("spec.endpoints[].network",),
@@ -134,7 +131,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "Sidecar": (
         "spec.ingress[].tls.caCrl",
         "spec.ingress[].tls.tlsCertificates",
-        "spec.ingress[].tls.ecdhCurves",
         "spec.ingress[].tls.insecureSkipVerify",
         "spec.ingress[].connectionPool.tcp.idleTimeout",
         "spec.ingress[].connectionPool.http.h2UpgradePolicy",

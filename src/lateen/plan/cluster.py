@@ -71,6 +71,7 @@ class Breakers:
     max_requests: int = UNLIMITED
     max_retries: int = UNLIMITED
     retry_budget_percent: float | None = None
+    retry_budget_interval_s: float | None = None
     min_retry_concurrency: int | None = None
 
 

@@ -44,6 +44,7 @@ def breakers(pool: ConnectionPool | None, budget: RetryBudget | None = None) -> 
     if budget is not None:
         percent = DEFAULT_BUDGET_PERCENT if budget.percent is None else budget.percent
         found = replace(found, retry_budget_percent=percent, min_retry_concurrency=budget.min_retry_concurrency or None)
+        found = replace(found, retry_budget_interval_s=budget.budget_interval if budget.budget_interval and budget.budget_interval > 0 else None)
     return found
 
 

@@ -208,6 +208,8 @@ def _thresholds(breakers: Breakers) -> circuit_breaker_pb2.CircuitBreakers.Thres
     message.max_retries.value = breakers.max_retries
     if breakers.retry_budget_percent is not None:
         message.retry_budget.budget_percent.value = breakers.retry_budget_percent
+        if breakers.retry_budget_interval_s is not None:
+            message.retry_budget.budget_interval.CopyFrom(duration(breakers.retry_budget_interval_s))
         if breakers.min_retry_concurrency is not None:
             message.retry_budget.min_retry_concurrency.value = breakers.min_retry_concurrency
     return message
