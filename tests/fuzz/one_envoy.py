@@ -69,6 +69,8 @@ class Run:
     asker: Asker
     counts: Counts = field(default_factory=Counts)
     reached: set[Key] = field(default_factory=set)
+    elsewhere: set[Key] = field(default_factory=set)
+    """Fields that change what runs, and no proxy's resources."""
     accepted: int = 0
     unseen: int = 0
     withheld: int = 0
@@ -82,7 +84,7 @@ class Run:
 
     async def mesh(self, mesh: Mesh, edits: Any, until: float, most: int) -> None:
         """A case and edits of it, proxy by proxy. After `until` nothing more is generated; what is, is sent."""
-        base = mesh.snapshots()
+        base, whole = mesh.snapshots(), mesh.emitted()
         deltas: list[list[Delta]] = [[] for _ in base]
         accepted: list[Edit] = []
         for edit in edits:
@@ -91,6 +93,8 @@ class Run:
             try:
                 mesh.apply(edit)
                 after = mesh.snapshots()
+                if after == base and len(edit.fields) == 1 and mesh.emitted() != whole:
+                    self.elsewhere.update(edit.fields)
             except Exception as error:
                 if edit.mesh is None:
                     self.failed.append(_told(mesh, edit, f"{type(error).__name__}: {error}"))
@@ -202,7 +206,7 @@ class Run:
             "refused": self.refused,
             "failed": self.failed,
             "wrong": self.wrong,
-            "unreached": sorted(" ".join(key) for key in required() - enclosed(self.reached)),
+            "unreached": sorted(" ".join(key) for key in required() - enclosed(self.reached | self.elsewhere)),
         }
 
 
