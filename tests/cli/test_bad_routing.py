@@ -54,6 +54,7 @@ spec:
   http:
 """
 ENTRY = "    route: [{destination: {host: web}}]\n"
+LONG = "x" * 100_000
 
 
 def mesh_route(http: str) -> str:
@@ -67,7 +68,7 @@ def gateway(name: str, servers: str) -> str:
 
 def told(tmp_path: Path, text: str) -> list[Finding]:
     (tmp_path / "base.yaml").write_text(BASE)
-    (tmp_path / "bad.yaml").write_text(text)
+    (tmp_path / "bad.yaml").write_text(text.replace("LONG", LONG))
     _, findings = judged((str(tmp_path / "base.yaml"), str(tmp_path / "bad.yaml")))
     assert all(one.place is not None for one in findings)
     return [one for one in findings if one.place.source.endswith("bad.yaml")]
@@ -103,6 +104,30 @@ BAD = {
     "a missing delegate": (ROUTE % ("web", "mesh") + "  - delegate: {name: nobody}\n", 8, "IST0101", "this route is left out"),
     "a delegate of itself": (ROUTE % ("web", "mesh") + "  - delegate: {name: bad}\n", 8, "IST0101", "this route is left out"),
     "a long host": (ROUTE % ("a" * 250 + ".example.com", "mesh") + "  - route: [{destination: {host: web}}]\n", 5, "IST0106", "longer than 255"),
+    "weights beyond what can be counted": (
+        mesh_route(
+            "  - route: [{destination: {host: web}, weight: 2147483647}, {destination: {host: web}, weight: 2147483647}, {destination: {host: web}, weight: 2}]\n"
+        ),
+        8,
+        "IST0106",
+        "divide them all",
+    ),
+    "a large header": (mesh_route("  - headers: {request: {set: {x-a: LONG}}}\n" + ENTRY), 8, "LTN0305", "at most 8192 bytes, this has 100000"),
+    "a large header of a destination": (
+        mesh_route("  - route: [{destination: {host: web}, headers: {response: {add: {x-a: LONG}}}}]\n"),
+        8,
+        "LTN0305",
+        "route[0].headers.response.add[x-a]",
+    ),
+    "a header of two lines": (mesh_route('  - headers: {request: {add: {x-a: "a\\r\\nx-b: c"}}}\n' + ENTRY), 8, "LTN0305", "is left out"),
+    "a large name of a header": (mesh_route("  - headers: {request: {remove: [LONG]}}\n" + ENTRY), 8, "IST0106", "may have 16384 bytes"),
+    "a name of two lines": (mesh_route('  - match: [{headers: {"a\\nb": {}}}]\n' + ENTRY), 8, "IST0106", "no line breaks"),
+    "a path no request has": (mesh_route("  - match: [{uri: {prefix: /LONG}}]\n" + ENTRY), 8, "IST0133", "no request matches"),
+    "a header no request has": (mesh_route("  - match: [{headers: {x-a: {exact: LONG}}}]\n" + ENTRY), 8, "IST0133", "no request matches"),
+    "a query no request has": (mesh_route("  - match: [{queryParams: {a: {exact: LONG}}}]\n" + ENTRY), 8, "IST0133", "no request matches"),
+    "a path nobody takes": (mesh_route("  - rewrite: {uri: /LONG}\n" + ENTRY), 8, "IST0133", "the next proxy answers 431"),
+    "a path of two lines": (mesh_route('  - rewrite: {uri: "/a\\r\\nb"}\n' + ENTRY), 8, "IST0106", "control character"),
+    "an authority with a zero byte": (mesh_route('  - redirect: {authority: "a\\0b"}\n'), 8, "IST0106", "control character"),
     "a large body": (mesh_route("  - directResponse: {status: 200, body: {string: %s}}\n" % ("y" * 1_100_000)), 8, "IST0106", "1 MiB"),
     "a missing secret": (
         gateway("tls", "  - {port: {number: 443, name: https, protocol: HTTPS}, hosts: [a.example], tls: {mode: SIMPLE, credentialName: gone}}\n"),
@@ -115,6 +140,12 @@ BAD = {
         7,
         "LTN0211",
         "use another port",
+    ),
+    "a port that leads to the same listener": (
+        gateway("zz", "  - {port: {number: 8080, name: tcp, protocol: TCP}, hosts: [other.example.com]}\n"),
+        7,
+        "LTN0211",
+        "`shop/edge`",
     ),
     "a host with an owner": (gateway("zz", "  - {port: {number: 80, name: tcp, protocol: TCP}, hosts: [web.example.com]}\n"), 7, "IST0145", "use another port"),
 }

@@ -119,3 +119,25 @@ def test_registry_only_answers_502_for_any_other_host(mesh):
     db = mesh(world(1), MeshConfig(outbound_traffic_policy=MeshOutboundPolicy(mode=MeshOutboundMode.REGISTRY_ONLY)))
     last = table(db, "80").virtual_hosts[-1]
     assert (last.name, list(last.domains), last.routes[0].direct_response.status) == ("block_all", ["*"], 502)
+
+
+HASHED = """
+kind: DestinationRule
+apiVersion: networking.istio.io/v1
+metadata: {name: d, namespace: n0}
+spec:
+  host: s0
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}%s}
+"""
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("", False), (", trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}", True)])
+def test_a_hash_chooses_among_weighted_destinations_too(mesh, policy, expected):
+    db = mesh(world(1) + HASHED % policy)
+    hosts = {host.name: host for host in table(db, "80").virtual_hosts}
+    action = hosts["s0.n0.svc.cluster.local:80"].routes[0].route
+    assert [cluster.weight.value for cluster in action.weighted_clusters.clusters] == [90, 10]
+    assert action.weighted_clusters.use_hash_policy.value is expected
+    assert bool(action.hash_policy) is expected

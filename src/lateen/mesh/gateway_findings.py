@@ -2,7 +2,7 @@
 
 Called by `mesh.findings`.
 
-A finding is made for each group of Gateways with one selector, as the workload that they select would see them.
+A finding is made for each kind of workload that a Gateway's selector selects, as it sees all Gateways that select it.
 """
 
 from collections.abc import Iterator
@@ -72,11 +72,24 @@ def _credential_problems(db: Db, server: Server, namespace: str) -> Iterator[Unu
 
 
 @query
+def _kinds_at(db: Db, home: str, selector: Labels) -> tuple[Labels, ...]:
+    """The label sets of the workloads that a selector selects in a namespace, sorted."""
+    names = pods_selected(db, home, selector)
+    return tuple(sorted({label_pairs(pod.meta.labels) for name in names if (pod := one(db, Pod, home, name)) is not None}))
+
+
+@query
 def _ports_at(db: Db, home: str, selector: Labels) -> frozenset[int]:
     """Ports, and target ports, of the Services through which the workloads are reached that a selector selects in a namespace."""
-    names = pods_selected(db, home, selector)
-    labels = {label_pairs(pod.meta.labels) for name in names if (pod := one(db, Pod, home, name)) is not None}
-    return frozenset(number for own in labels for found in _targets_at(db, home, own) for number in (found.service_port, found.port))
+    kinds = _kinds_at(db, home, selector)
+    return frozenset(number for own in kinds for found in _targets_at(db, home, own) for number in (found.service_port, found.port))
+
+
+@query
+def _seen_by(db: Db, selector: Labels) -> tuple[tuple[Labels, tuple[ServiceTarget, ...]], ...]:
+    """Labels and Service ports of each kind of workload that a selector selects; of one with no more labels where there is none yet."""
+    running = [(own, _targets_at(db, home, own)) for home in _homes(db, selector) for own in _kinds_at(db, home, selector)]
+    return tuple(running) or ((selector, _targets(db, selector)),)
 
 
 def _unoffered(db: Db, name: ObjectRef, selector: Labels, servers: tuple[Server, ...]) -> Iterator[Finding]:
@@ -107,6 +120,6 @@ def findings(db: Db) -> tuple[Finding, ...]:
     gateways = everywhere(db, Gateway)
     found = [one for gateway in gateways for one in _of_gateway(db, ref(gateway), label_pairs(gateway.spec.selector), gateway.spec.servers)]
     for selector in sorted({label_pairs(gateway.spec.selector) for gateway in gateways}):
-        refused = merged(db, selector, _targets(db, selector)).refused
-        found += (finding for refusal in refused for finding in refusal_findings(refusal))
+        for labels, targets in _seen_by(db, selector):
+            found += (finding for refusal in merged(db, labels, targets).refused for finding in refusal_findings(refusal))
     return tuple(dict.fromkeys(found))

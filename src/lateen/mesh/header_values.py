@@ -172,6 +172,8 @@ WITH_ARGUMENT = frozenset(
 )
 MAX_BYTES = 16384
 """Of a name or a value."""
+MAX_VALUE_BYTES = MAX_BYTES // 2
+"""Of a value as it is written: the proxy takes each `%` doubled."""
 _TOKEN = re.compile(r"%%|%([A-Z0-9_]+)(\([^)]*\))?(?::\d+)?%")
 _CONTROL = re.compile(r"[\x00\r\n]")
 
@@ -196,6 +198,6 @@ def _is_known(token: re.Match[str]) -> bool:
 
 def header_text(value: str) -> str | None:
     """The value as the proxy takes it: unchanged, or with each `%` doubled. None: it can be no header's value."""
-    if _CONTROL.search(value) or len(value.encode()) > MAX_BYTES // 2:
+    if _CONTROL.search(value) or len(value.encode()) > MAX_VALUE_BYTES:
         return None
     return value if is_format(value) else value.replace("%", "%%")

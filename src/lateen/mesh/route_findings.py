@@ -15,7 +15,7 @@ from lateen.config.kinds.istio.virtual_service import Destination, HttpMatch, Ht
 from lateen.config.store import OBJECTS, one
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import EffectiveRule, destination_rule
-from lateen.mesh.header_values import is_format
+from lateen.mesh.header_values import MAX_VALUE_BYTES, header_text, is_format
 from lateen.mesh.hosts import is_within, overlap
 from lateen.mesh.model import Service
 from lateen.mesh.services import services_by_host
@@ -326,7 +326,10 @@ def _without_effect(service: VirtualService, key: ObjectRef) -> Iterator[Finding
             text = "without a percentage no request is aborted"
             yield Finding("LTN0302", Severity.WARNING, text, key, f"spec.http[{at}].fault.abort", "add `percentage: {value: 100}`")
         for field, value in _header_values(route):
-            if not is_format(value):
+            if header_text(value) is None:
+                text = f"is left out: a header's value is one line of at most {MAX_VALUE_BYTES} bytes, this has {len(value.encode())}"
+                yield Finding("LTN0305", Severity.WARNING, text, key, f"spec.http[{at}].{field}", "shorten it, and write no line breaks and no zero bytes")
+            elif not is_format(value):
                 text = f"is taken as plain text, it holds no command that the proxy knows: `{value}`"
                 yield Finding("LTN0303", Severity.INFO, text, key, f"spec.http[{at}].{field}", "write a `%` that is one as `%%`")
     for at, tcp in enumerate(service.spec.tcp):

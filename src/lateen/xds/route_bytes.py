@@ -204,6 +204,8 @@ def _forward(action: Forward) -> components.RouteAction:
     message = components.RouteAction(host_rewrite_literal=action.authority) if action.authority else components.RouteAction()
     if action.is_split:
         message.weighted_clusters.clusters.extend(_target(target) for target in action.targets)
+        if action.hash_keys:  # the same hash chooses the side, so that a client stays with it
+            message.weighted_clusters.use_hash_policy.value = True
     else:
         message.cluster = action.targets[0].cluster
     message.timeout.CopyFrom(_duration(action.timeout_s))

@@ -116,6 +116,14 @@ def chat(requests, _context):
         yield f"{VERSION} {request.decode()}".encode()
 
 
+def again(requests, context):
+    """A stream: UNAVAILABLE for the first N of `KEY N`, then for each request how often it was asked."""
+    asked = ""
+    for request in requests:
+        asked = asked or flaky(request, context)
+        yield asked
+
+
 def secure():
     folder = tempfile.mkdtemp()
     key = ["-keyout", f"{folder}/key", "-out", f"{folder}/crt"]
@@ -132,7 +140,11 @@ def secure():
 
 def main():
     rpc = grpc.server(ThreadPoolExecutor(8))
-    methods = {"Flaky": grpc.unary_unary_rpc_method_handler(flaky), "Chat": grpc.stream_stream_rpc_method_handler(chat)}
+    methods = {
+        "Flaky": grpc.unary_unary_rpc_method_handler(flaky),
+        "Chat": grpc.stream_stream_rpc_method_handler(chat),
+        "Again": grpc.stream_stream_rpc_method_handler(again),
+    }
     rpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("shop.Echo", methods),))
     rpc.add_insecure_port("0.0.0.0:9090")
     rpc.start()

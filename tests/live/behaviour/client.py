@@ -1,4 +1,4 @@
-"""What the behaviour tests do from inside a pod: `client.py lines|flaky|aborted|chat HOST PORT …` prints JSON."""
+"""What the behaviour tests do from inside a pod: `client.py lines|flaky|aborted|chat|again HOST PORT …` prints JSON."""
 
 import json
 import socket
@@ -20,6 +20,8 @@ else:
         try:
             if what in ("flaky", "aborted"):
                 said = channel.unary_unary("/shop.Echo/Flaky")(" ".join(rest).encode(), timeout=10, metadata=[("x-abort", "yes")] if what == "aborted" else [])
+            elif what == "again":
+                said = b",".join(channel.stream_stream("/shop.Echo/Again")((" ".join(rest).encode() for _ in range(3)), timeout=10))
             else:
                 said = b",".join(channel.stream_stream("/shop.Echo/Chat")((item.encode() for item in rest), timeout=10))
             print(json.dumps({"code": "OK", "said": said.decode()}))

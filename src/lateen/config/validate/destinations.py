@@ -6,6 +6,9 @@ from lateen.config.kinds.istio.virtual_service import Destination, HttpDestinati
 from lateen.config.validate.names import check_port, host_problem, is_label
 from lateen.config.validate.report import Report
 
+MAX_WEIGHTS = 2**32 - 1
+"""Of one route together. Source: Envoy, WeightedCluster."""
+
 
 def check_gateways(report: Report, field: str, names: Sequence[str]) -> None:
     """`name`, `namespace/name`, the old `name.namespace`, or `mesh`."""
@@ -39,10 +42,13 @@ def check_destination(report: Report, field: str, destination: Destination | Non
 
 
 def check_weights(report: Report, field: str, routes: Sequence[HttpDestination | RouteDestination]) -> None:
-    """Destinations and weights: none negative, not all zero where there are several."""
+    """Destinations and weights: none negative, not all zero where there are several, not too many together."""
     for index, route in enumerate(routes):
         check_destination(report, f"{field}[{index}].destination", route.destination)
         if route.weight < 0:
             report.error(f"{field}[{index}].weight", f"a weight must not be negative: {route.weight}")
-    if len(routes) > 1 and sum(route.weight for route in routes) == 0:
+    total = sum(route.weight for route in routes)
+    if total > MAX_WEIGHTS:
+        report.error(field, f"weights may sum to {MAX_WEIGHTS}, these to {total}", "what counts is their proportion: divide them all")
+    if len(routes) > 1 and total == 0:
         report.error(field, "all weights are 0", "give at least one destination a weight")

@@ -21,10 +21,12 @@ from lateen.config.validate.names import (
     check_duration,
     check_header_name,
     check_labels,
+    check_matched,
     check_percentage,
     check_port,
     check_regex,
     check_substitution,
+    check_written,
     is_label,
 )
 from lateen.config.validate.report import Report
@@ -144,8 +146,12 @@ def _action(report: Report, field: str, route: HttpRoute) -> None:
 
 
 def _string(report: Report, field: str, match: StringMatch | None) -> None:
-    if match is not None and match.regex is not None:
+    if match is None:
+        return
+    if match.regex is not None:
         check_regex(report, f"{field}.regex", match.regex)
+    check_matched(report, f"{field}.exact", match.exact)
+    check_matched(report, f"{field}.prefix", match.prefix)
 
 
 def _match(report: Report, field: str, match: HttpMatch) -> None:
@@ -206,6 +212,8 @@ def _redirect(report: Report, field: str, redirect: HttpRedirect) -> None:
         report.error(f"{field}.scheme", f"http or https: `{redirect.scheme}`")
     if redirect.port is not None:
         check_port(report, f"{field}.port", redirect.port)
+    for name, text in (("uri", redirect.uri), ("prefixRewrite", redirect.prefix_rewrite), ("authority", redirect.authority)):
+        check_written(report, f"{field}.{name}", text)
 
 
 def _direct_response(report: Report, field: str, response: DirectResponse) -> None:
@@ -246,12 +254,15 @@ def _rewrite(report: Report, field: str, rewrite: HttpRewrite) -> None:
     regex = rewrite.uri_regex_rewrite
     if rewrite.uri and regex is not None:
         report.error(f"{field}.uriRegexRewrite", "either uri or uriRegexRewrite")
+    check_written(report, f"{field}.uri", rewrite.uri)
+    check_written(report, f"{field}.authority", rewrite.authority)
     if not rewrite.uri and not rewrite.authority and regex is None:
         report.error(field, "a rewrite must say what it rewrites", "set uri, uriRegexRewrite or authority")
     if regex is not None:
         if not regex.match or not regex.rewrite:
             report.error(f"{field}.uriRegexRewrite", "needs both match and rewrite")
         if regex.match:
+            check_written(report, f"{field}.uriRegexRewrite.rewrite", regex.rewrite)
             check_regex(report, f"{field}.uriRegexRewrite.match", regex.match)
             check_substitution(report, f"{field}.uriRegexRewrite.rewrite", regex.match, regex.rewrite)
 

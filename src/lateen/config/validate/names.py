@@ -15,10 +15,16 @@ _WILDCARD_LABEL = re.compile(r"\*|(?:\*|\*-)?[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0
 _LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _HEADER = re.compile(r"[-_A-Za-z0-9]+")
+_BREAKS = re.compile(r"[\x00\r\n]")
+_CONTROL = re.compile(r"[\x00-\x08\x0A-\x1F\x7F]")
 MAX_HOST = 255
 MAX_LABEL = 63
 MAX_REGEX = 1024
 """Characters. Envoy bounds the size of RE2 programs."""
+MAX_HEADER_NAME = 16384
+"""Bytes. Source: Envoy, HeaderValue."""
+MAX_REQUEST_HEADERS = 60 * 1024
+"""Bytes of a request's path and headers together. Source: Envoy, max_request_headers_kb, which Istio leaves as it is."""
 MILLISECOND_NS = 1_000_000
 PROTOCOLS = frozenset({"grpc", "grpc-web", "http", "http_proxy", "http2", "https", "tcp", "tls", "udp", "mongo", "redis", "mysql", "hbone", "doublehbone"})
 """Names of protocols, lower case. Source: Istio, pkg/config/protocol."""
@@ -186,9 +192,29 @@ def check_protocol(report: Report, field: str, protocol: str) -> None:
 
 
 def check_header_name(report: Report, field: str, name: str) -> None:
-    """Not empty."""
+    """Not empty, and what can be a name."""
     if not name:
         report.error(field, "a header's name must not be empty")
+    elif len(name.encode()) > MAX_HEADER_NAME:
+        report.error(field, f"a header's name may have {MAX_HEADER_NAME} bytes, this has {len(name.encode())}")
+    elif _BREAKS.search(name):
+        report.error(field, "a header's name holds no line breaks and no zero bytes")
+
+
+def check_matched(report: Report, field: str, text: str | None) -> None:
+    """What a request is compared with can be in a request."""
+    if text and len(text.encode()) > MAX_REQUEST_HEADERS:
+        message = f"no request matches: proxies take {MAX_REQUEST_HEADERS} bytes of path and headers, this alone has {len(text.encode())}"
+        report.warning(field, message, "shorten it, or leave this condition out")
+
+
+def check_written(report: Report, field: str, text: str) -> None:
+    """What is written into a path or an authority is one line, and small enough for the next proxy."""
+    if _CONTROL.search(text):
+        report.error(field, "holds a line break or another control character, which no path and no authority may have")
+    elif len(text.encode()) > MAX_REQUEST_HEADERS:
+        message = f"the next proxy answers 431: it takes {MAX_REQUEST_HEADERS} bytes of path and headers, this alone has {len(text.encode())}"
+        report.warning(field, message, "shorten it")
 
 
 def is_header_token(name: str) -> bool:

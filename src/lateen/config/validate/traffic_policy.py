@@ -16,7 +16,7 @@ from lateen.config.kinds.istio.traffic_policy import (
     TrafficPolicy,
     Tunnel,
 )
-from lateen.config.validate.names import check_duration, check_percentage, check_port, host_problem, is_ip
+from lateen.config.validate.names import check_duration, check_header_name, check_matched, check_percentage, check_port, host_problem, is_ip
 from lateen.config.validate.report import Report
 
 MAX_TABLE = 5_000_011
@@ -133,6 +133,11 @@ def _consistent_hash(report: Report, field: str, chosen: ConsistentHash) -> None
     keys = (chosen.http_header_name, chosen.http_cookie, chosen.use_source_ip, chosen.http_query_parameter_name)
     if sum(key is not None for key in keys) > 1:
         report.error(field, "one key only: httpHeaderName, httpCookie, useSourceIp or httpQueryParameterName")
+    if chosen.http_header_name:
+        check_header_name(report, f"{field}.httpHeaderName", chosen.http_header_name)
+    if chosen.http_cookie is not None:
+        check_matched(report, f"{field}.httpCookie.name", chosen.http_cookie.name)
+    check_matched(report, f"{field}.httpQueryParameterName", chosen.http_query_parameter_name)
     if chosen.ring_hash is not None and chosen.maglev is not None:
         report.error(field, "either ringHash or maglev")
     if chosen.http_cookie is not None and not chosen.http_cookie.name:
