@@ -95,6 +95,47 @@ def test_consistent_hash_by_cookie_address_and_query(wide: tuple[Mesh, dict[int,
     assert {one["version"] for one in users} == {"v1", "v2"}
 
 
+def test_tcp_connections_of_one_address_go_to_one_pod(wide: tuple[Mesh, dict[int, int]]) -> None:
+    assert len(set(said(wide[0], "lines", "address", "9000", "20"))) == 1
+
+
+def test_localities_by_weight(wide: tuple[Mesh, dict[int, int]]) -> None:
+    share = Counter(one["version"] for one in answers(wide[0], ["http://spread:8000/"] * 100))
+    assert 55 <= share["v2"] <= 98, share  # 80 expected, standard deviation 4
+
+
+def test_pass_through_goes_where_the_client_went(wide: tuple[Mesh, dict[int, int]]) -> None:
+    pods = {item["name"].rsplit("-", 2)[0]: item["ip"] for item in wide[0].json("ps")["pods"] if item["name"].startswith("echo-")}
+    asked_for = [(name, pods[f"echo-{name}"]) for name in ("v1", "v2") for _ in range(3)]
+    found = answers(wide[0], [f"--connect-to straight:8000:{ip}:8000 http://straight:8000/" for _, ip in asked_for])
+    assert [one["version"] for one in found] == [name for name, _ in asked_for]
+
+
+def test_a_rule_for_some_workloads_only(wide: tuple[Mesh, dict[int, int]]) -> None:
+    assert {one["version"] for one in answers(wide[0], ["http://picked:8000/"] * 6)} == {"v2"}
+    done = wide[0].exec("deploy/echo-v2", "sh", "-c", "for i in 1 2 3 4 5 6; do curl -s http://picked:8000/; echo; done", namespace="shop")
+    assert {json.loads(line)["version"] for line in done.stdout.splitlines() if line} == {"v1"}
+
+
+def test_limits_of_one_port(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """Four slow requests at once: the port that allows one refuses some, the other none."""
+
+    def at_once(port: int) -> list[str]:
+        one = f"curl -s -o /dev/null --max-time 10 -w '%{{http_code}} ' http://picked:{port}/sleep/1 &"
+        return wide[0].exec("deploy/client", "sh", "-c", one * 4 + " wait", namespace="shop").stdout.split()
+
+    assert sorted(set(at_once(8001))) == ["200", "503"]
+    assert at_once(8000) == ["200"] * 4
+
+
+def test_http_1_0_where_it_is_asked_for(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """ISTIO_META_HTTP10 of the mesh's proxyMetadata."""
+    assert statuses(wide[0], ["--http1.0 http://wide:8000/"]) == ["200"]
+    with socket.create_connection(("127.0.0.1", wide[1][80]), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nHost: wide.example\r\n\r\n")
+        assert connection.makefile("rb").readline().split()[1] == b"200"
+
+
 def test_mirrors_by_their_percentage(wide: tuple[Mesh, dict[int, int]]) -> None:
     """All copies to one, half of them to the other; who asks hears the first only."""
     mesh, path = wide[0], f"/copied/{uuid.uuid4()}"
