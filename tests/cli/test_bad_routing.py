@@ -147,6 +147,27 @@ BAD = {
         "LTN0211",
         "`shop/edge`",
     ),
+    "a cipher that does not exist": (
+        gateway(
+            "tls", "  - {port: {number: 443, name: p, protocol: HTTPS}, hosts: [a.example], tls: {mode: SIMPLE, credentialName: other, cipherSuites: [NOPE]}}\n"
+        ),
+        7,
+        "IST0133",
+        "it is left out: `NOPE`",
+    ),
+    "a long name of a server": (
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: two, namespace: shop}\nspec:\n  host: two\n  trafficPolicy: {tls: {mode: SIMPLE, sni: LONG}}\n",
+        6,
+        "IST0106",
+        "may have 255 bytes",
+    ),
+    "endpoints' weights beyond what can be counted": (
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: far, namespace: shop}\nspec:\n  hosts: [far.example]\n  resolution: STATIC\n"
+        "  ports: [{number: 80, name: http, protocol: HTTP}]\n  endpoints: [{address: 192.0.2.1, weight: 4294967295}, {address: 192.0.2.2, weight: 1}]\n",
+        8,
+        "IST0106",
+        "divide them all",
+    ),
     "a host with an owner": (gateway("zz", "  - {port: {number: 80, name: tcp, protocol: TCP}, hosts: [web.example.com]}\n"), 7, "IST0145", "use another port"),
 }
 

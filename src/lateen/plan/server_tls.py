@@ -11,6 +11,7 @@ from lateen.config.kinds.istio.gateway import ServerTls as Written
 from lateen.config.kinds.istio.gateway import ServerTlsMode, TlsProtocol
 from lateen.config.kinds.istio.mesh_config import MeshTls, MeshTlsProtocol
 from lateen.config.store import mesh_field
+from lateen.config.validate.names import CIPHER_SUITES
 from lateen.incremental import Db, query
 from lateen.plan.listener import SecretSource, ServerTls, StringMatch
 
@@ -25,12 +26,6 @@ MESH_CIPHERS = (
     "AES128-GCM-SHA256",
 )
 """What inbound mesh TLS accepts below TLS 1.3. Source: Istio's defaults."""
-_CIPHERS = frozenset(
-    f"{exchange}-{cipher}"
-    for exchange in ("ECDHE-ECDSA", "ECDHE-RSA")
-    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA", "AES128-SHA256")
-) | frozenset(("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"))
-"""The cipher suites that Envoy's TLS library knows; one it doesn't know would make it refuse the whole listener. Source: Envoy, TlsParameters."""
 _CURVES = frozenset(("X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"))
 _HASH_LENGTH, _SPKI_LENGTH = 64, 44
 _MESH_VERSIONS = {MeshTlsProtocol.TLSV1_2: "TLSv1_2", MeshTlsProtocol.TLSV1_3: "TLSv1_3"}
@@ -61,7 +56,7 @@ def mesh_tls(db: Db, for_http: bool) -> ServerTls:
 
 def known_ciphers(names: tuple[str, ...]) -> tuple[str, ...]:
     """Those that can be used, each once."""
-    return tuple(dict.fromkeys(name for name in names if name in _CIPHERS))
+    return tuple(dict.fromkeys(name for name in names if name in CIPHER_SUITES))
 
 
 def _is_hash(text: str) -> bool:

@@ -1,8 +1,11 @@
 """Gateway: servers, their hosts and TLS; a Sidecar's ingress TLS too. Source: Istio, ValidateGateway."""
 
+from collections.abc import Sequence
+
 from lateen.base.findings import Finding
 from lateen.config.kinds.istio.gateway import Gateway, Server, ServerTls, ServerTlsMode
 from lateen.config.validate.names import (
+    CIPHER_SUITES,
     HTTP_PROTOCOLS,
     TLS_PROTOCOLS,
     check_gateway_host,
@@ -82,6 +85,7 @@ def _tls_goes_with(report: Report, field: str, protocol: str, tls: ServerTls | N
 
 def check_server_tls(report: Report, field: str, tls: ServerTls) -> None:
     """What a mode needs and forbids. Source: Istio, validateTLSOptions."""
+    _ciphers(report, f"{field}.cipherSuites", tls.cipher_suites)
     sources = [name for name, value in (("credentialName", tls.credential_name), ("credentialNames", tls.credential_names)) if value]
     sources += ["tlsCertificates"] if tls.tls_certificates else []
     if len(sources) > 1:
@@ -108,3 +112,12 @@ def check_server_tls(report: Report, field: str, tls: ServerTls) -> None:
     has_ca = tls.ca_certificates or tls.ca_cert_credential_name or any(pair.ca_certificates for pair in tls.tls_certificates)
     if wants_client and not has_ca:
         report.error(f"{field}.caCertificates", f"mode {tls.mode} needs it", "or set credentialName")
+
+
+def _ciphers(report: Report, field: str, names: Sequence[str]) -> None:
+    """Each known, and once. Source: Istio, validateServerTLS's warnings."""
+    for index, name in enumerate(names):
+        if name not in CIPHER_SUITES:
+            report.warning(f"{field}[{index}]", f"no such cipher suite, it is left out: `{name}`", "one of " + ", ".join(sorted(CIPHER_SUITES)))
+        elif name in names[:index]:
+            report.warning(f"{field}[{index}]", f"twice: `{name}`", "leave one out")

@@ -28,6 +28,12 @@ MAX_REQUEST_HEADERS = 60 * 1024
 MILLISECOND_NS = 1_000_000
 PROTOCOLS = frozenset({"grpc", "grpc-web", "http", "http_proxy", "http2", "https", "tcp", "tls", "udp", "mongo", "redis", "mysql", "hbone", "doublehbone"})
 """Names of protocols, lower case. Source: Istio, pkg/config/protocol."""
+CIPHER_SUITES = frozenset(
+    f"{exchange}-{cipher}"
+    for exchange in ("ECDHE-ECDSA", "ECDHE-RSA")
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-SHA", "AES256-SHA", "AES128-SHA256")
+) | frozenset(("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA", "AES256-SHA", "DES-CBC3-SHA"))
+"""The cipher suites that Envoy's TLS library knows; one it doesn't know would make it refuse the whole listener. Source: Envoy, TlsParameters."""
 HTTP_PROTOCOLS = frozenset({"http", "http2", "http_proxy", "grpc", "grpc-web"})
 TLS_PROTOCOLS = frozenset({"https", "tls"})
 

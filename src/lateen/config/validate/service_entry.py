@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from lateen.base.findings import Finding
 from lateen.config.kinds.istio.service_entry import Resolution, ServiceEntry, ServiceEntrySpec
 from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadEntrySpec, WorkloadGroup, WorkloadProbe
+from lateen.config.validate.destinations import MAX_WEIGHTS
 from lateen.config.validate.names import (
     HTTP_PROTOCOLS,
     TLS_PROTOCOLS,
@@ -78,6 +79,8 @@ def _ports(report: Report, spec: ServiceEntrySpec) -> None:
 
 def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
     names = {port.name for port in spec.ports}
+    if (total := sum(endpoint.weight or 0 for endpoint in spec.endpoints)) > MAX_WEIGHTS:
+        report.error("spec.endpoints", f"weights may sum to {MAX_WEIGHTS}, these to {total}", "what counts is their proportion: divide them all")
     if spec.resolution is Resolution.NONE and spec.endpoints:
         report.error("spec.endpoints", "resolution NONE takes the address the caller used: it has no endpoints", "use STATIC or DNS")
     if spec.resolution is Resolution.DYNAMIC_DNS:

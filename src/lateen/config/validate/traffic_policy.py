@@ -16,7 +16,7 @@ from lateen.config.kinds.istio.traffic_policy import (
     TrafficPolicy,
     Tunnel,
 )
-from lateen.config.validate.names import check_duration, check_header_name, check_matched, check_percentage, check_port, host_problem, is_ip
+from lateen.config.validate.names import MAX_HOST, check_duration, check_header_name, check_matched, check_percentage, check_port, host_problem, is_ip
 from lateen.config.validate.report import Report
 
 MAX_TABLE = 5_000_011
@@ -195,6 +195,8 @@ def _localities(report: Report, field: str, names: list[str]) -> None:
 
 def _tls(report: Report, field: str, tls: ClientTls) -> None:
     """Files that a mode needs, and what does not go together. Source: Istio, validateTLS."""
+    if len(tls.sni.encode()) > MAX_HOST:
+        report.error(f"{field}.sni", f"a server's name may have {MAX_HOST} bytes, this has {len(tls.sni.encode())}")
     is_origination = tls.mode in (ClientTlsMode.SIMPLE, ClientTlsMode.MUTUAL)
     if is_origination and tls.insecure_skip_verify:
         for name, value in (("caCertificates", tls.ca_certificates), ("subjectAltNames", tls.subject_alt_names), ("caCrl", tls.ca_crl)):
