@@ -168,6 +168,18 @@ BAD = {
         "IST0106",
         "divide them all",
     ),
+    "an address and port with an owner": (
+        "\n---\n".join(
+            (
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: NAME, namespace: shop}\nspec:\n"
+                "  {hosts: [NAME.example], addresses: [192.0.2.9], resolution: NONE, ports: [{number: 5000, name: tcp, protocol: TCP}]}"
+            ).replace("NAME", name)
+            for name in ("one", "two")
+        ),
+        11,
+        "LTN0516",
+        "those of `one.example`",
+    ),
     "a host with an owner": (gateway("zz", "  - {port: {number: 80, name: tcp, protocol: TCP}, hosts: [web.example.com]}\n"), 7, "IST0145", "use another port"),
 }
 

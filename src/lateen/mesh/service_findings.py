@@ -12,7 +12,7 @@ from lateen.incremental import Db, query
 from lateen.mesh.endpoints import entry_endpoints
 from lateen.mesh.model import Endpoint, Port, Protocol, Registry, Resolution, Service
 from lateen.mesh.service_entries import entry_services
-from lateen.mesh.services import kubernetes_service, services_by_host
+from lateen.mesh.services import all_services, kubernetes_service, services_by_host
 
 
 @query
@@ -22,6 +22,7 @@ def service_findings(db: Db) -> tuple[Finding, ...]:
     services = sorted(OBJECTS.keys(db, ("Service",)))
     return (
         *(one for key in entries for one in entry_findings(db, key)),
+        *shared_ports(db),
         *(one for key in services for one in (*alias_findings(db, key), *port_findings(db, key))),
     )
 
@@ -64,6 +65,30 @@ def entry_findings(db: Db, key: ObjectRef) -> tuple[Finding, ...]:
         if at == 0:
             found += _endpoints(service, entry_endpoints(db, key.namespace, key.name, service.hostname), key)
     return tuple(found)
+
+
+@query
+def shared_ports(db: Db) -> tuple[Finding, ...]:
+    """ServiceEntries with an address and a TCP port that an older service has: nothing tells their connections apart, as names of hosts do for HTTP and TLS."""
+    owners: dict[tuple[str, int], Service] = {}
+    found = []
+    for service in all_services(db):
+        for at, port in enumerate(service.ports):
+            if not port.protocol.is_tcp or port.protocol in (Protocol.TLS, Protocol.HTTPS):
+                continue
+            for address in service.addresses:
+                owner = owners.setdefault((address, port.number), service)
+                if owner.hostname == service.hostname or service.registry is Registry.KUBERNETES or not _meet(owner, service):
+                    continue
+                text = f"TCP connections to {address}:{port.number} are not told apart from those of `{owner.hostname}`: only one of the two is reached"
+                found.append(Finding("LTN0516", Severity.WARNING, text, service.origin, f"spec.ports[{at}].number", "give one of them another address or port"))
+    return tuple(dict.fromkeys(found))
+
+
+def _meet(one: Service, other: Service) -> bool:
+    """Whether some namespace sees both."""
+    mine, theirs = one.export_to | {one.namespace}, other.export_to | {other.namespace}
+    return "*" in mine or "*" in theirs or not mine.isdisjoint(theirs)
 
 
 def _rivals(service: Service, rivals: tuple[Service, ...], key: ObjectRef, field: str) -> Iterator[Finding]:
