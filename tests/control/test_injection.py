@@ -82,7 +82,7 @@ def test_what_would_keep_envoy_from_starting_is_told_and_left_out(wrong, field):
     plain = settings_of(made("other", more="")[0])
     found, told = made("other", annotation=wrong)
     assert any(message.startswith(f"proxy.istio.io/config: {field}: ") for message in told), told
-    assert settings_of(found).admin_port == 15000 and settings_of(found).stats_regexps == () and settings_of(found).most_connections is None
+    assert settings_of(found).admin_port is None and settings_of(found).stats_regexps == () and settings_of(found).most_connections is None
     assert settings_of(found).concurrency in (plain.concurrency, None)
     told = made("other", more=f", {wrong[1:-1]}")[1]
     assert any(message.startswith(f"defaultConfig.{field}: ") for message in told), told

@@ -167,8 +167,10 @@ def test_the_bootstrap_says_who_the_proxy_is(kit):
     assert node["locality"] == {"region": "eu", "zone": "eu-a"}
     assert node["metadata"]["NAMESPACE"] == "default" and node["metadata"]["LABELS"] == {"app": "web"} and node["cluster"] == "web.default"
     listeners = [each["address"]["socket_address"] for each in config["static_resources"]["listeners"]]
-    own = [{"address": "0.0.0.0", "port_value": 15021}, {"address": "0.0.0.0", "port_value": 15090}, {"address": "127.0.0.1", "port_value": 15000}]
+    own = [{"address": "0.0.0.0", "port_value": 15021}, {"address": "0.0.0.0", "port_value": 15090}]
     assert listeners == own
+    opened = bootstrap(pod, BootstrapOptions(settings=ProxySettings(admin_port=15000)))["static_resources"]["listeners"]
+    assert [each["address"]["socket_address"] for each in opened] == [*own, {"address": "127.0.0.1", "port_value": 15000}]
     assert config["cluster_manager"]["upstream_bind_config"]["socket_options"][0]["int_value"] == 1337
     others = bootstrap(kit.pod("other", proxy_type=ProxyType.ROUTER), BootstrapOptions(settings=ProxySettings(runtime={"a.b": 1})))
     assert {key: value for key, value in config.items() if key != "node"} == {key: value for key, value in others.items() if key != "node"}

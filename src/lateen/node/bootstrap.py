@@ -52,7 +52,9 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
     """The bootstrap of the pod's proxy."""
     has_ipv6 = any(":" in address for address in pod.addresses)
     settings = options.settings
-    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6), _administration_listener(settings.admin_port, pod)]
+    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6)]
+    if settings.admin_port is not None:
+        own_ports.append(_administration_listener(settings.admin_port, pod))
     config: Json = {
         "node": node_block(pod, options),
         "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},

@@ -27,8 +27,8 @@ class ProxySettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     """A leaving pod's proxy serves what is open until the pod's own grace is over."""
     holds_application: bool = True
     """The application starts when the proxy is ready. Ours as default, as Istio's where Kubernetes has native sidecars."""
-    admin_port: int = 15000
-    """Of 127.0.0.1 in the pod."""
+    admin_port: int | None = None
+    """Of 127.0.0.1 in the pod. None: no port, where Istio opens 15000: whoever is in the pod could stop the proxy there."""
     interception: str = "REDIRECT"
     """REDIRECT or NONE."""
     runtime: dict[str, bool | int | float | str] = {}

@@ -38,7 +38,7 @@ def _problems(config: MeshProxyConfig) -> Iterator[Problem]:
     if config.concurrency is not None and config.concurrency < 0:
         yield Problem("concurrency", "concurrency", f"must not be negative: {config.concurrency}")
     port = config.proxy_admin_port
-    if not 0 < port <= LARGEST_PORT:
+    if port is not None and not 0 < port <= LARGEST_PORT:
         yield Problem("proxy_admin_port", "proxyAdminPort", f"no port: {port}")
     elif port in OWN_PORTS:
         yield Problem("proxy_admin_port", "proxyAdminPort", f"the mesh uses this port itself: {port}")

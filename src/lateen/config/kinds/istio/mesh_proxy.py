@@ -287,7 +287,8 @@ class MeshProxyConfig(Spec, frozen=True):
     zipkin_address: str = ""
     statsd_udp_address: str = ""
     envoy_metrics_service_address: str = ""
-    proxy_admin_port: Int32 = 15000
+    proxy_admin_port: Int32 | None = None
+    """Absent: no port, where Istio opens 15000: whoever is in the pod could stop the proxy there."""
     availability_zone: str = ""
     control_plane_auth_policy: AuthenticationPolicy = AuthenticationPolicy.MUTUAL_TLS
     custom_config_file: str = ""
