@@ -27,7 +27,7 @@ def found() -> dict[str, Any]:
     """What came of them. Envoy is not loaded for longer than it takes: about two minutes of one core."""
     need_namespaces()
     program = [sys.executable, "-m", "tests.fuzz.one_envoy", str(SEED), str(CONFIGURATIONS), str(SECONDS)]
-    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'conformance' / 'real_envoy'}"}
+    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'conformance' / 'real_envoy'}", "PYTHONHASHSEED": "0"}  # the seed decides alone
     done = subprocess.run(program, capture_output=True, text=True, timeout=2 * SECONDS, cwd=ROOT, env=os.environ | paths)
     assert done.stdout, done.stderr[-3000:]
     read: dict[str, Any] = json.loads(done.stdout)
@@ -51,9 +51,7 @@ def test_what_is_built_never_fails(found: dict[str, Any]) -> None:
 
 @pytest.mark.live
 def test_calls_go_where_the_simulator_says(found: dict[str, Any]) -> None:
-    resets = [one for one in found["wrong"] if all("ConnectionResetError" in str(call) for call in one["what"])]
-    assert [one for one in found["wrong"] if one not in resets] == []
-    assert len(resets) * 1000 <= found["calls"], resets
+    assert found["wrong"] == []
     assert found["routes"] > 300 and found["chains"] > 100
 
 
