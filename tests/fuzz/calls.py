@@ -11,7 +11,7 @@ from lateen.insight.simulate.emitted import Chain, Emitted, Listener
 from lateen.wire.pb.envoy.config.core.v3 import base_pb2
 from lateen.wire.pb.envoy.config.route.v3 import route_components_pb2, route_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import tls_pb2
+from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 
 ADDRESS = "10.77.0.1"
 """Where a wildcard listener is called."""
@@ -99,7 +99,7 @@ def _is_choosy(tls: tls_pb2.DownstreamTlsContext) -> bool:
     """Whether not every certificate of the authority is taken, so that this test's own may not be."""
     common = tls.common_tls_context
     context = common.combined_validation_context.default_validation_context if common.HasField("combined_validation_context") else common.validation_context
-    if 0 < common.tls_params.tls_maximum_protocol_version < tls_pb2.TlsParameters.TLSv1_2:  # this client speaks no older one
+    if 0 < common.tls_params.tls_maximum_protocol_version < common_pb2.TlsParameters.TLSv1_2:  # this client speaks no older one
         return True
     return bool(context.match_typed_subject_alt_names or context.verify_certificate_hash or context.verify_certificate_spki or context.HasField("crl"))
 
