@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 import grpc
@@ -55,6 +57,7 @@ class Control:
 
     def __init__(self, **files: str) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="lateen-c-"))
+        weakref.finalize(self, shutil.rmtree, self.home, ignore_errors=True)
         self.folder = self.home / "files"
         self.folder.mkdir()
         for name, text in files.items():

@@ -144,8 +144,9 @@ async def test_what_is_found_out_is_never_sent(tmp_path):
     async with Rig(tmp_path) as rig:
         rig.write(rule(4343, "v1", "v2"), route(v1=60, v2=40))
         await rig.until(lambda: RULE in rig.pilot.facts.quarantined, "the rule is quarantined")
+        await rig.until(lambda: rig.pilot.catalog.withheld == (), "its last good form is published")
         await rig.until(lambda: rig.connection().session.is_settled, "settled")
-        assert rig.pilot.catalog.withheld == ()
+        assert set(rig.pilot.facts.quarantined) == {RULE}
         assert [one.weight for one in rig.pilot.overlay.in_force[ROUTE].spec.http[0].route] == [60, 40]
         (finding,) = (finding for finding in rig.pilot.findings if finding.object == RULE)
         assert finding.code == "LTN0602"

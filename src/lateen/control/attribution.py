@@ -2,7 +2,8 @@
 
 A resource that `xds.check` finds a problem in is withheld: no proxy sees it. One that a proxy refuses all the same is an untrusted claim, which a
 scratch Envoy reproduces, or else only that proxy is marked. Then the objects that the resource comes from are tried one by one in their earlier form, the
-latest change first, until the result is good: that object's last good form stays in force, and a finding says why. Called by `control.daemon`; pilot tells.
+latest change first, until the result is there and good (if none does that: until it is gone): that object's last good form stays in force, and a finding
+says why. Called by `control.daemon`; pilot tells.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import structlog
 
 from lateen.base.names import ObjectRef
 from lateen.config import store
+from lateen.config.kinds.objects import Object
 from lateen.control.pilot import Pilot
 from lateen.incremental import Db
 from lateen.insight.scratch import Scratch, ScratchFailed, Suspect
@@ -120,25 +122,29 @@ class Attribution:
     async def _blame(self, origins: frozenset[ObjectRef], args: Wanted, reason: str, is_good: Callable[[Resource], Awaitable[bool]]) -> None:
         pilot, name = self._pilot, args[2]
         candidates = pilot.candidates(origins)
-        written, db = {ref: pilot.overlay.written(ref) for ref in candidates}, pilot.db.from_scratch()
+        seen, db = {ref: (pilot.overlay.written(ref), pilot.before(ref)) for ref in candidates}, pilot.db.from_scratch()  # of one moment: pilot goes on below
         now: Resource | None = (await asyncio.to_thread(db.read, pilot.catalog.resource_query, args)).value
         if now is None or await is_good(now):  # what was wrong was an object that is quarantined or mended since: it is only not published yet
             return
+        culprit = None
         for ref in candidates:
-            found = await asyncio.to_thread(_without, db, pilot, ref, args)
-            if found is None or await is_good(found):
-                if pilot.overlay.written(ref) is not written[ref]:  # mended meanwhile: the new form is not what was looked at
-                    return
-                self._log.error("an object is quarantined", object=str(ref), resource=name, reason=reason)
-                pilot.quarantine(ref, f"{name}: {reason}")
-                return
-        looked_at = [str(ref) for ref in candidates]
-        self._log.error("Envoy refuses a resource, and no object alone is to blame", resource=name, reason=reason, looked_at=looked_at)
+            found = await asyncio.to_thread(_without, db, pilot, ref, seen[ref][1], args)
+            if found is not None and await is_good(found):
+                culprit = ref
+                break
+            if found is None and culprit is None:  # without a good object, too, there is nothing to be wrong: it is to blame only if no other is
+                culprit = ref
+        if culprit is None:
+            looked_at = [str(ref) for ref in candidates]
+            self._log.error("Envoy refuses a resource, and no object alone is to blame", resource=name, reason=reason, looked_at=looked_at)
+        elif culprit not in pilot.facts.quarantined and seen[culprit] == (pilot.overlay.written(culprit), pilot.before(culprit)):  # else: mended meanwhile
+            self._log.error("an object is quarantined", object=str(culprit), resource=name, reason=reason)
+            pilot.quarantine(culprit, f"{name}: {reason}")
 
 
-def _without(db: Db, pilot: Pilot, ref: ObjectRef, args: Wanted) -> Resource | None:
+def _without(db: Db, pilot: Pilot, ref: ObjectRef, before: Object | None, args: Wanted) -> Resource | None:
     """The resource if the object still had its earlier form; None: it would not be there."""
-    now, before = store.OBJECTS.at(db, ref), pilot.before(ref)
+    now = store.OBJECTS.at(db, ref)
     try:
         store.OBJECTS.remove(db, ref) if before is None else store.OBJECTS.set(db, ref, before)
         node = db.read(pilot.catalog.resource_query, args)
