@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from ads import secret_message
 
-from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
 from lateen.xds.resource import Resource, ResourceType
 
@@ -106,7 +106,7 @@ class DeltaAds(grpc.GenericRpcHandler):
         response = discovery_pb2.DeltaDiscoveryResponse(type_url=type_.value)
         for name in names:
             if type_ is SECRET:
-                self._add(response, name, "1", self._secret(name))
+                self._add(response, name, "1", secret_message(name, self.root, self.certificate, self.key))
                 continue
             found = self.wanted.get((type_, name))
             if found is None:
@@ -133,12 +133,3 @@ class DeltaAds(grpc.GenericRpcHandler):
             _, late = await asyncio.wait(self._open.values(), timeout=ANSWER_S)
             if late:
                 raise Silent(f"no answer in {ANSWER_S:.0f} s: {sorted(self._open)}")
-
-    def _secret(self, name: str) -> bytes:
-        secret = secret_pb2.Secret(name=name)
-        if name.endswith("-cacert") or name.startswith("file-root:") or name == "ROOTCA":
-            secret.validation_context.trusted_ca.inline_bytes = self.root
-        else:
-            secret.tls_certificate.certificate_chain.inline_bytes = self.certificate
-            secret.tls_certificate.private_key.inline_bytes = self.key
-        return secret.SerializeToString()

@@ -83,7 +83,7 @@ def test_no_circles_between_files() -> None:
 
 def test_the_repository_names_no_machine() -> None:
     """Paths and hosts of one machine are noise on every other."""
-    pattern = re.compile(r"(?:^|[\s'\"=(])/(?:root|home/\w+)/|--(?:extra-)?index-url|^deb http", re.M)
+    pattern = re.compile(r"(?:^|[\s'\"=(])/(?:root|home/\w+)/|--(?:extra-)?index-url|^deb http|\bregistry\s*=", re.M)
     own = Path(__file__).resolve()
     found = []
     for path in tracked():

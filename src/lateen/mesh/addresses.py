@@ -22,7 +22,7 @@ _RESERVED = 256
 def _needs_address(one: Service) -> bool:
     if one.addresses or "*" in one.hostname:
         return False
-    if one.registry is Registry.KUBERNETES:
+    if one.registered_in is Registry.KUBERNETES:
         return one.resolution is Resolution.STATIC
     return one.resolution is not Resolution.NONE
 
@@ -48,7 +48,7 @@ def allocated(services: Iterable[Service]) -> Mapping[tuple[str, str], tuple[str
     taken = {address for one in services for address in one.addresses}
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for one in sorted((one for one in services if _needs_address(one)), key=lambda one: (one.created, one.hostname, one.namespace)):
-        is_service = one.registry is Registry.KUBERNETES
+        is_service = one.registered_in is Registry.KUBERNETES
         v4, v6 = (_SERVICE_V4, _SERVICE_V6) if is_service else (_ENTRY_V4, _ENTRY_V6)
         key = (one.namespace, one.hostname)
         for step in range(_TRIES):

@@ -10,11 +10,12 @@ from difflib import get_close_matches
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef, full_host
 from lateen.config.kinds.istio.destination_rule import DestinationRule
-from lateen.config.kinds.istio.traffic_policy import ClientTls, ClientTlsMode, ConsistentHash, PortTrafficPolicy, TrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import ClientTls, ClientTlsMode, ConsistentHash
 from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lateen.config.store import OBJECTS, in_namespace, one
 from lateen.incremental import Db, query
+from lateen.mesh.destination_rules import written_policies
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.hosts import is_within
 from lateen.mesh.model import Labels, label_pairs, selects
@@ -111,18 +112,8 @@ def _rivals(db: Db, rule: DestinationRule, key: ObjectRef, host: str) -> Iterato
                 yield Finding("LTN0501", Severity.WARNING, text, key, f"spec.subsets[{at}].name", "merge the two rules")
 
 
-def _written(rule: DestinationRule) -> Iterator[tuple[str, TrafficPolicy | PortTrafficPolicy]]:
-    """Every policy with its path."""
-    policies = [("spec.trafficPolicy", rule.spec.traffic_policy)]
-    policies += [(f"spec.subsets[{at}].trafficPolicy", subset.traffic_policy) for at, subset in enumerate(rule.spec.subsets)]
-    for path, policy in policies:
-        if policy is not None:
-            yield path, policy
-            yield from ((f"{path}.portLevelSettings[{at}]", port) for at, port in enumerate(policy.port_level_settings))
-
-
 def _policies(rule: DestinationRule, key: ObjectRef) -> Iterator[Finding]:
-    for path, policy in _written(rule):
+    for path, policy in written_policies(rule):
         balancer = policy.load_balancer
         setting = balancer.locality_lb_setting if balancer else None
         if setting is not None and policy.outlier_detection is None and (setting.failover or setting.failover_priority):

@@ -3,7 +3,7 @@
 Called by `plan` (clusters, load assignments, hash policies). Source: Istio, DestinationRule lookup (client's namespace, service's, root) and merging.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
@@ -12,7 +12,7 @@ from lateen.base.names import ObjectRef, full_host
 from lateen.config import store
 from lateen.config.kinds.istio.destination_rule import DestinationRule, Subset
 from lateen.config.kinds.istio.mesh_config import DefaultTrafficPolicy
-from lateen.config.kinds.istio.traffic_policy import TrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import PortTrafficPolicy, TrafficPolicy
 from lateen.incremental import Db, index, query
 from lateen.mesh.model import Labels, label_pairs, selects
 from lateen.mesh.service_entries import exported_to
@@ -343,3 +343,13 @@ def _overlaid(below: TrafficPolicy, over: TrafficPolicy | None, port: int) -> Tr
         tls=over.tls or below.tls,
         **shared,  # type: ignore[arg-type]
     )
+
+
+def written_policies(rule: DestinationRule) -> Iterator[tuple[str, TrafficPolicy | PortTrafficPolicy]]:
+    """Every policy of a rule, with its path."""
+    policies = [("spec.trafficPolicy", rule.spec.traffic_policy)]
+    policies += [(f"spec.subsets[{at}].trafficPolicy", subset.traffic_policy) for at, subset in enumerate(rule.spec.subsets)]
+    for path, policy in policies:
+        if policy is not None:
+            yield path, policy
+            yield from ((f"{path}.portLevelSettings[{at}]", port) for at, port in enumerate(policy.port_level_settings))

@@ -120,7 +120,7 @@ class Service:
     ports: tuple[Port, ...]
     origin: ObjectRef
     resolution: Resolution = Resolution.STATIC
-    registry: Registry = Registry.KUBERNETES
+    registered_in: Registry = Registry.KUBERNETES
     addresses: tuple[str, ...] = ()
     auto_addresses: tuple[str, ...] = ()
     selector: Labels = ()

@@ -131,7 +131,7 @@ def _by_selector(db: Db, namespace: str, labels: Labels, pod: ObjectRef | None) 
             continue
         for port in one.ports:
             number = facts.port(port.target) if facts else port.target
-            if one.registry is Registry.EXTERNAL and port.target is None:
+            if one.registered_in is Registry.EXTERNAL and port.target is None:
                 number = port.number
             if isinstance(number, int):
                 yield ServiceTarget(one.hostname, one.namespace, port.number, number)

@@ -15,6 +15,7 @@ from lateen.config.kinds.istio.virtual_service import HttpRoute, VirtualService
 from lateen.config.kinds.kubernetes.workloads import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lateen.config.store import OBJECTS, everywhere, in_namespace, one, ref, root_namespace
 from lateen.incremental import Db, query
+from lateen.mesh.destination_rules import written_policies
 from lateen.mesh.model import Labels, label_pairs, selects
 
 ROUTES, DESTINATIONS, UNHELD = "LTN0711", "LTN0712", "LTN0713"
@@ -109,7 +110,9 @@ def rule_findings(db: Db, key: ObjectRef, homes: frozenset[str]) -> tuple[Findin
     rule = one(db, DestinationRule, key.namespace, key.name)
     if rule is None or not _reaches(rule.spec.export_to, key, homes):
         return ()
-    return tuple(_finding(DESTINATIONS, key, f"{path}.{part}", what) for path, policy in _written(rule) for part, holds, what in _OF_POLICIES if holds(policy))
+    return tuple(
+        _finding(DESTINATIONS, key, f"{path}.{part}", what) for path, policy in written_policies(rule) for part, holds, what in _OF_POLICIES if holds(policy)
+    )
 
 
 @query
@@ -143,15 +146,6 @@ def _unheld(db: Db) -> Iterator[Finding]:
             )
             hint = "callers need a DestinationRule with `tls: {mode: ISTIO_MUTUAL}`"
             yield Finding(UNHELD, Severity.WARNING, text, ref(policy), "spec.mtls.mode", hint)
-
-
-def _written(rule: DestinationRule) -> Iterator[tuple[str, TrafficPolicy | PortTrafficPolicy]]:
-    policies = [("spec.trafficPolicy", rule.spec.traffic_policy)]
-    policies += [(f"spec.subsets[{at}].trafficPolicy", subset.traffic_policy) for at, subset in enumerate(rule.spec.subsets)]
-    for path, policy in policies:
-        if policy is not None:
-            yield path, policy
-            yield from ((f"{path}.portLevelSettings[{at}]", port) for at, port in enumerate(policy.port_level_settings))
 
 
 def _reaches(export_to: tuple[str, ...], key: ObjectRef, homes: frozenset[str]) -> bool:

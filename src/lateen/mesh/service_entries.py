@@ -54,7 +54,7 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
             ports=ports,
             origin=ObjectRef("ServiceEntry", namespace, name),
             resolution=_RESOLUTIONS[spec.resolution],
-            registry=Registry.EXTERNAL,
+            registered_in=Registry.EXTERNAL,
             addresses=tuple(bare_address(address) for address in spec.addresses),
             selector=entry_selector(entry),
             labels=label_pairs(entry.meta.labels),

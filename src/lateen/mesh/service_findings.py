@@ -78,7 +78,7 @@ def shared_ports(db: Db) -> tuple[Finding, ...]:
                 continue
             for address in service.addresses:
                 owner = owners.setdefault((address, port.number), service)
-                if owner.hostname == service.hostname or service.registry is Registry.KUBERNETES or not _meet(owner, service):
+                if owner.hostname == service.hostname or service.registered_in is Registry.KUBERNETES or not _meet(owner, service):
                     continue
                 text = f"TCP connections to {address}:{port.number} are not told apart from those of `{owner.hostname}`: only one of the two is reached"
                 found.append(Finding("LTN0516", Severity.WARNING, text, service.origin, f"spec.ports[{at}].number", "give one of them another address or port"))
@@ -94,7 +94,7 @@ def _meet(one: Service, other: Service) -> bool:
 def _rivals(service: Service, rivals: tuple[Service, ...], key: ObjectRef, field: str) -> Iterator[Finding]:
     for other in rivals:
         name = f"`{other.origin}`"
-        if other.registry is Registry.KUBERNETES:
+        if other.registered_in is Registry.KUBERNETES:
             if other.namespace == service.namespace:
                 text = f"a Kubernetes Service has this host; the entry only adds endpoints to ports of the same name: {name}"
                 yield Finding("LTN0512", Severity.WARNING, text, key, field, "take another host if that is not meant")

@@ -132,7 +132,7 @@ def services_by_host(db: Db) -> Mapping[str, tuple[Service, ...]]:
 def service(db: Db, namespace: str, hostname: str) -> Service | None:
     """The service of that host in one namespace: Kubernetes' before a ServiceEntry's, else the oldest. None: there is none. Source: Istio, ServiceIndex."""
     own = tuple(one for one in services_by_host.at(db, hostname) or () if one.namespace == namespace)
-    return next((one for one in own if one.registry is Registry.KUBERNETES), next(iter(own), None))
+    return next((one for one in own if one.registered_in is Registry.KUBERNETES), next(iter(own), None))
 
 
 def addresses_for(one: Service, view: View) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def _beats(service: Service, held: Service, namespace: str, has_preference: bool
 
 
 def _is_kubernetes(service: Service) -> bool:
-    return service.registry is Registry.KUBERNETES
+    return service.registered_in is Registry.KUBERNETES
 
 
 def _hosts(listener: WrittenListener, namespace: str) -> tuple[tuple[str, str], ...]:
@@ -192,7 +192,7 @@ def _add(found: dict[str, Service], service: Service) -> None:
     held = found.get(service.hostname)
     if held is None:
         found[service.hostname] = service
-    elif (held.namespace, held.registry, held.resolution) == (service.namespace, service.registry, service.resolution):
+    elif (held.namespace, held.registered_in, held.resolution) == (service.namespace, service.registered_in, service.resolution):
         missing = tuple(port for port in service.ports if held.port(port.number) is None)
         if missing:
             found[service.hostname] = replace(held, ports=(*held.ports, *missing))

@@ -93,7 +93,7 @@ def service_domains(service: Service, to: Audience) -> tuple[tuple[str, ...], fr
         others = alternates(host, to.dns_domain)
         found += others
         extra.update(others)
-    if service.is_headless and service.registry is Registry.KUBERNETES:
+    if service.is_headless and service.registered_in is Registry.KUBERNETES:
         found += [f"*.{domain}" for domain in found]
     found += [bracketed(address) for address in addresses(service, to) if address not in UNSPECIFIED]
     return tuple(found), frozenset(extra)

@@ -148,7 +148,7 @@ def _addressless(db: Db, view: View, service: Service, port: Port, wild: tuple[s
     own = set(view.addresses)
     found = endpoints(db, service.namespace, service.hostname)
     instances = sorted({one.address for one in found if one.service_port == port.number and _is_address(one.address)})
-    if service.registry is not Registry.KUBERNETES and not instances and not service.selector:
+    if service.registered_in is not Registry.KUBERNETES and not instances and not service.selector:
         yield _handled(service, port, Place(wild, port.number), wild)
     for address in instances:
         if address not in own:

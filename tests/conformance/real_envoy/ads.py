@@ -55,18 +55,9 @@ class Ads(grpc.GenericRpcHandler):
 
     def _bodies(self, type_url: str, names: frozenset[str]) -> list[bytes]:
         if type_url == SECRET:
-            return [self._secret(name) for name in sorted(names)]
+            return [secret_message(name, self.root, self.certificate, self.key) for name in sorted(names)]
         known = self.resources.get(type_url, {})
         return [body for name, body in sorted(known.items()) if type_url in WILDCARD or name in names]
-
-    def _secret(self, name: str) -> bytes:
-        secret = secret_pb2.Secret(name=name)
-        if name.endswith("-cacert") or name.startswith("file-root:") or name == "ROOTCA":
-            secret.validation_context.trusted_ca.inline_bytes = self.root
-        else:
-            secret.tls_certificate.certificate_chain.inline_bytes = self.certificate
-            secret.tls_certificate.private_key.inline_bytes = self.key
-        return secret.SerializeToString()
 
 
 def secret_servers(emitted: Emitted) -> frozenset[str]:
@@ -81,3 +72,14 @@ def secret_servers(emitted: Emitted) -> frozenset[str]:
             for one in (*common.tls_certificate_sds_secret_configs, *roots):
                 found |= {service.envoy_grpc.cluster_name for service in one.sds_config.api_config_source.grpc_services}
     return frozenset(found)
+
+
+def secret_message(name: str, root: bytes, certificate: bytes, key: bytes) -> bytes:
+    """A Secret of that name: roots where the name says so, else the certificate."""
+    secret = secret_pb2.Secret(name=name)
+    if name.endswith("-cacert") or name.startswith("file-root:") or name == "ROOTCA":
+        secret.validation_context.trusted_ca.inline_bytes = root
+    else:
+        secret.tls_certificate.certificate_chain.inline_bytes = certificate
+        secret.tls_certificate.private_key.inline_bytes = key
+    return secret.SerializeToString()
