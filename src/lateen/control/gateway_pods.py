@@ -9,7 +9,7 @@ from lateen.base.names import ROOT_NAMESPACE
 from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.kubernetes.container import Container
 from lateen.config.kinds.kubernetes.core import Namespace, ServiceAccount
-from lateen.config.kinds.kubernetes.pod import Pod, PodSpec, PodTemplate
+from lateen.config.kinds.kubernetes.pod import Pod, PodSpec, PodTemplate, pod_template
 from lateen.config.kinds.kubernetes.selectors import LabelSelector
 from lateen.config.kinds.kubernetes.service import Service, ServicePort, ServiceSpec
 from lateen.config.kinds.kubernetes.workloads import Deployment, DeploymentSpec
@@ -76,8 +76,8 @@ def _port(number: int) -> ServicePort:
 def pod_labels(objects: Iterable[Object]) -> Iterable[Mapping[str, str]]:
     """The labels of each pod that an object is or makes."""
     for item in objects:
-        template = getattr(getattr(item, "spec", None), "template", None)
+        template = pod_template(item)
         if isinstance(item, Pod):
             yield item.meta.labels
-        elif isinstance(template, PodTemplate) and template.metadata is not None:
+        elif template is not None and template.metadata is not None:
             yield template.metadata.labels

@@ -14,7 +14,7 @@ from lateen.config import store
 from lateen.config.defaults import PROXY_CONFIG_ANNOTATION
 from lateen.config.kinds.istio.mesh_proxy import ConnectionSettings, InterceptionMode, MeshProxyConfig, StatsMatcher
 from lateen.config.kinds.kubernetes.core import Namespace
-from lateen.config.kinds.kubernetes.pod import Pod, PodTemplate
+from lateen.config.kinds.kubernetes.pod import Pod, pod_template
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.proxy_settings import proxy_settings
 from lateen.config.validate.proxy_config import problems
@@ -47,8 +47,8 @@ def _pod_meta(item: Object) -> Meta | None:
     """The metadata of the pods that come from an object; None: none do."""
     if isinstance(item, Pod):
         return item.meta
-    template = getattr(getattr(item, "spec", None), "template", None)
-    return (template.metadata or Meta()) if isinstance(template, PodTemplate) else None
+    template = pod_template(item)
+    return template.metadata or Meta() if template is not None else None
 
 
 def _labels_of(db: Db, namespace: str) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from lateen.config.decode import ref_of
 from lateen.config.defaults import LOCAL, MESH_CONFIG_MAP, mesh_config_of
 from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.kubernetes.core import ConfigMap, Namespace
-from lateen.config.kinds.kubernetes.pod import Pod, PodTemplate
+from lateen.config.kinds.kubernetes.pod import Pod, pod_template
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.support import not_in_force_of_mesh
 from lateen.control.gateway_pods import gateway_pods, pod_labels
@@ -77,8 +77,8 @@ def running(objects: Iterable[Object]) -> tuple[Db, tuple[Finding, ...]]:
 
 
 def _pods(item: Object) -> Iterator[Pod]:
-    template = getattr(getattr(item, "spec", None), "template", None)
-    if isinstance(template, PodTemplate):
+    template = pod_template(item)
+    if template is not None:
         own = template.metadata or Meta()
         meta = Meta(name=f"{item.meta.name}-0", namespace=item.meta.namespace, labels=own.labels, annotations=own.annotations)
         yield Pod(meta=meta, spec=template.spec)

@@ -182,3 +182,9 @@ class PodTemplate(Spec, frozen=True):
 
     metadata: Meta = msgspec.field(default_factory=Meta)
     spec: PodSpec = msgspec.field(default_factory=PodSpec)
+
+
+def pod_template(item: Object) -> PodTemplate | None:
+    """What the pods that an object makes are like; None: it makes none."""
+    template = getattr(getattr(item, "spec", None), "template", None)
+    return template if isinstance(template, PodTemplate) else None
