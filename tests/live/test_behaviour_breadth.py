@@ -163,9 +163,13 @@ def test_each_try_has_its_own_time(wide: tuple[Mesh, dict[int, int]]) -> None:
 
 
 def test_retries_go_to_other_endpoints_of_all_localities(wide: tuple[Mesh, dict[int, int]]) -> None:
-    """Each of two endpoints, in two zones, fails once: none is tried twice in a row."""
-    found = answers(wide[0], [f"http://wide:8000/flaky/{uuid.uuid4()}/1"])[0]
-    assert (found["times"], found["headers"]["x-envoy-attempt-count"]) == (2, "3")
+    """Each of two endpoints, in two zones, fails once, so the third try succeeds, unless an endpoint is tried twice in a row.
+
+    Envoy draws an endpoint up to 6 times in search of another: it fails to find one in 1 of 64 requests. Without the search it were every other.
+    """
+    found = answers(wide[0], [f"http://wide:8000/flaky/{uuid.uuid4()}/1" for _ in range(60)])
+    tries = Counter(one["headers"]["x-envoy-attempt-count"] for one in found)
+    assert tries.keys() <= {"2", "3"} and tries["3"] >= 45, tries
 
 
 def test_a_destination_that_does_not_exist_answers_503(wide: tuple[Mesh, dict[int, int]]) -> None:
