@@ -75,6 +75,7 @@ def test_a_pod_without_a_proxy_has_no_settings_and_nobody_forges_them():
         ('{proxyStatsMatcher: {inclusionRegexps: ["("]}}', "proxyStatsMatcher.inclusionRegexps[0]"),
         ("{fileFlushInterval: 0s}", "fileFlushInterval"),
         ("{connectionSettings: {globalDownstreamConnectionLimit: 0}}", "connectionSettings.globalDownstreamConnectionLimit"),
+        ("{connectionSettings: {httpMaxConcurrentStreams: 0}}", "connectionSettings.httpMaxConcurrentStreams"),
         ("{interceptionMode: TPROXY}", "interceptionMode"),
     ],
 )
@@ -86,6 +87,11 @@ def test_what_would_keep_envoy_from_starting_is_told_and_left_out(wrong, field):
     assert settings_of(found).concurrency in (plain.concurrency, None)
     told = made("other", more=f", {wrong[1:-1]}")[1]
     assert any(message.startswith(f"defaultConfig.{field}: ") for message in told), told
+
+
+def test_one_bad_number_leaves_those_beside_it():
+    found, _ = made("other", annotation="{connectionSettings: {globalDownstreamConnectionLimit: 7, http2InitialStreamWindowSize: 1}}")
+    assert settings_of(found).most_connections == 7
 
 
 def test_settings_survive_their_writing():

@@ -125,6 +125,24 @@ async def test_it_is_stopped_when_its_last_connection_has_ended(kit, control, re
         await asyncio.wait_for(stopping, 50)
 
 
+async def test_metrics_are_offered_compressed(kit, relay, envoy, spawn, network):
+    sidecar = Sidecar(kit.pod(), envoy.directory, spawn, OPTIONS)
+    await sidecar.start()
+    await asyncio.wait_for(sidecar.wait_ready(), 15)
+
+    def coding(accepted):
+        argv = ["nsenter", f"--net={network}", "curl", "-s", "-o", "/dev/null", "-D", "-", "-H", f"accept-encoding: {accepted}"]
+        head = subprocess.run([*argv, "http://127.0.0.1:15090/stats/prometheus"], capture_output=True, text=True, timeout=20).stdout.lower()
+        assert head.startswith("http/1.1 200"), head
+        return next((line.partition(": ")[2] for line in head.splitlines() if line.startswith("content-encoding: ")), "")
+
+    found = {accepted: await asyncio.to_thread(coding, accepted) for accepted in ("identity", "gzip", "br", "zstd")}
+    assert found == {"identity": "", "gzip": "gzip", "br": "br", "zstd": "zstd"}
+    plain = bootstrap(kit.pod(), BootstrapOptions(settings=ProxySettings(compresses_stats=False)))
+    assert "compressor" in json.dumps(bootstrap(kit.pod(), BootstrapOptions())) and "compressor" not in json.dumps(plain)
+    await sidecar.stop(1.0)
+
+
 async def test_an_envoy_that_cannot_start_says_why_and_is_tried_again(kit, envoy, spawn):
     async def spoiled(argv, **where):
         (where["cwd"] / "envoy.json").write_text('{"node": 5}')

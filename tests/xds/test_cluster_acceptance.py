@@ -6,7 +6,9 @@ from itertools import product
 
 import pytest
 
-from lateen.config.kinds.istio.mesh_config import MeshConfig
+from lateen.config.kinds.istio.mesh_config import MeshConfig, MeshOutboundMode, MeshOutboundPolicy
+from lateen.config.kinds.istio.mesh_proxy import ConnectionSettings, MeshProxyConfig
+from lateen.config.kinds.istio.traffic_policy import ClientTls, ClientTlsMode
 from lateen.mesh.projection import view_of
 from lateen.mesh.view import Proxy, ProxyType
 from lateen.wire.binary import envoy_path
@@ -47,6 +49,13 @@ spec: {serviceAccountName: web, containers: [{name: a}]}
 status: {podIP: 10.1.0.1, conditions: [{type: Ready, status: 'True'}]}"""
 
 
+CONFIG = MeshConfig(
+    outbound_cluster_stat_name="%SERVICE%",
+    outbound_traffic_policy=MeshOutboundPolicy(mode=MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS, tls=ClientTls(mode=ClientTlsMode.SIMPLE)),
+    default_config=MeshProxyConfig(connection_settings=ConnectionSettings(cluster_per_connection_buffer_limit_bytes=65536)),
+)
+
+
 def written():
     """A service of every kind under every policy."""
     yield POD
@@ -71,7 +80,7 @@ def rule(name, host, policy):
 @pytest.mark.live
 @pytest.mark.parametrize(("kind", "addresses"), [(ProxyType.SIDECAR, ("10.1.0.1", "fd00::1")), (ProxyType.ROUTER, ("10.1.0.2",))])
 def test_envoy_takes_all_of_them(mesh, tmp_path, kind, addresses):
-    db = mesh("\n---\n".join(written()), MeshConfig(outbound_cluster_stat_name="%SERVICE%"))
+    db = mesh("\n---\n".join(written()), CONFIG)
     view = view_of(db, Proxy(kind, "web-0.aa", "aa", addresses=addresses))
     names = sorted(resource_names(db, view, ResourceType.CLUSTER))
     assert len(names) > 600

@@ -5,19 +5,21 @@ from lateen.config.kinds.istio.mesh_proxy import MeshProxyConfig
 from lateen.config.kinds.istio.proxy_config import ProxyConfig
 from lateen.config.kinds.values import Labels
 from lateen.config.store import in_namespace, mesh_config, root_namespace
+from lateen.config.validate.proxy_config import without_problems
 from lateen.incremental import Db, query
 
 
 @query
 def proxy_settings(db: Db, namespace: str, labels: Labels, annotation: str = "") -> MeshProxyConfig:
-    """`annotation`: the pod's `proxy.istio.io/config`, or empty. The oldest of several that apply counts. Source: Istio, EffectiveProxyConfig."""
+    """`annotation`: the pod's `proxy.istio.io/config`, or empty. The oldest of several that apply counts. What cannot be (a port that is none, a bad regular
+    expression) counts as not said. Source: Istio, EffectiveProxyConfig."""
     root = root_namespace(db)
     wide = [_without_selector(db, root)]
     if namespace != root:
         wide.append(_without_selector(db, namespace))
     own = next((item for item in in_namespace(db, ProxyConfig, namespace) if _selects(item, labels)), None)
     found, _ = proxy_config_in_force(mesh_config(db), tuple(item for item in wide if item is not None), annotation, own)
-    return found
+    return without_problems(found)
 
 
 def _without_selector(db: Db, namespace: str) -> ProxyConfig | None:

@@ -21,7 +21,7 @@ from lateen.config.kinds.istio.mesh_proxy import MeshProxyConfig
 from lateen.config.kinds.objects import Object, Spec
 from lateen.config.kinds.values import Map
 from lateen.config.registry import KINDS
-from lateen.config.support_tables import EMPTY, NO_EFFECT, NOT_HERE, NOT_YET, TEMPLATES
+from lateen.config.support_tables import EMPTY, NO_EFFECT, NO_NEED, NOT_HERE, NOT_YET, TEMPLATES
 
 
 class Support(StrEnum):
@@ -32,9 +32,17 @@ class Support(StrEnum):
     NO_EFFECT = "no effect, in Istio neither"
     NOT_HERE = "no effect on one machine"
     EMPTY = "an empty folder on one machine"
+    NO_NEED = "no effect in this mesh"
 
 
-TABLES = ((NOT_YET, Support.NOT_YET), (NO_EFFECT, Support.NO_EFFECT), (NOT_HERE, Support.NOT_HERE), (EMPTY, Support.EMPTY))
+_NEEDLESS = {kind: tuple(reasons) for kind, reasons in NO_NEED.items()}
+TABLES = (
+    (NOT_YET, Support.NOT_YET),
+    (NO_EFFECT, Support.NO_EFFECT),
+    (NOT_HERE, Support.NOT_HERE),
+    (EMPTY, Support.EMPTY),
+    (_NEEDLESS, Support.NO_NEED),
+)
 MESH = "MeshConfig"
 """Name of the mesh configuration in the tables; the others are kinds' class names."""
 
@@ -97,40 +105,44 @@ def unlisted() -> tuple[str, ...]:
 def not_in_force(item: Object) -> tuple[Finding, ...]:
     """A finding for each field that the object sets and that does nothing yet (or ever), outermost first and once."""
     ref = ObjectRef(type(item).__name__, item.meta.namespace, item.meta.name)
-    return tuple(_finding(ref, path, status) for path, status in _said(item, type(item).__name__, "", ""))
+    found = _said(item, type(item).__name__, "", "")
+    return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), _words(status, path), ref, place) for place, path, status in found)
 
 
 def not_in_force_of_mesh(config: MeshConfig, ref: ObjectRef) -> tuple[Finding, ...]:
     """The same for the mesh configuration; `ref`: its ConfigMap."""
     found = _said(config, MESH, "", "")
-    return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), f"{path}: {_words(status)}", ref, "data.mesh") for path, status in found)
+    return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), f"{place}: {_words(status, path)}", ref, "data.mesh") for place, path, status in found)
 
 
 def not_in_force_of_proxy(config: MeshProxyConfig, ref: ObjectRef, field: str) -> tuple[Finding, ...]:
     """The same for one proxy's configuration, which a pod's annotation at `field` says."""
     found = _said(config, MESH, "defaultConfig", "")
-    return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), f"proxy.istio.io/config: {path}: {_words(status)}", ref, field) for path, status in found)
+    told = "proxy.istio.io/config"
+    return tuple(Finding(codes.NOT_IN_FORCE, _severity(status), f"{told}: {place}: {_words(status, path)}", ref, field) for place, path, status in found)
 
 
 def _severity(status: Support) -> Severity:
     return Severity.WARNING if status in (Support.NOT_YET, Support.EMPTY) else Severity.INFO
 
 
-def _words(status: Support) -> str:
+def reason(path: str) -> str:
+    """Why a field of the mesh configuration does nothing in this mesh; empty: no such reason."""
+    return next((why for listed, why in NO_NEED[MESH].items() if path == listed or path.startswith((f"{listed}.", f"{listed}["))), "")
+
+
+def _words(status: Support, path: str) -> str:
     known = {
         Support.NOT_YET: "not in force yet",
         Support.NOT_HERE: "has no effect on one machine",
         Support.EMPTY: "no such volume on one machine: the pod has an empty folder in its place",
+        Support.NO_NEED: f"has no effect: {reason(path)}",
     }
     return known.get(status, "has no effect (in Istio neither)")
 
 
-def _finding(ref: ObjectRef, path: str, status: Support) -> Finding:
-    return Finding(codes.NOT_IN_FORCE, _severity(status), _words(status), ref, path)
-
-
-def _said(value: Spec, kind: str, path: str, place: str) -> Iterator[tuple[str, Support]]:
-    """(place, status) of what is set and not in force. `path` has `[]` where `place` has indexes."""
+def _said(value: Spec, kind: str, path: str, place: str) -> Iterator[tuple[str, str, Support]]:
+    """(place, path, status) of what is set and not in force. `path` has `[]` where `place` has indexes."""
     if not _has_lines(kind):
         return
     for item in msgspec.structs.fields(type(value)):
@@ -141,12 +153,12 @@ def _said(value: Spec, kind: str, path: str, place: str) -> Iterator[tuple[str, 
         where = f"{place}.{item.encode_name}" if place else item.encode_name
         status = _status(kind, here)
         if status is not Support.WORKS:
-            yield where, status
+            yield where, here, status
         else:
             yield from _said_in(inner, kind, here, where)
 
 
-def _said_in(value: object, kind: str, path: str, place: str) -> Iterator[tuple[str, Support]]:
+def _said_in(value: object, kind: str, path: str, place: str) -> Iterator[tuple[str, str, Support]]:
     if isinstance(value, Spec):
         yield from _said(value, kind, path, place)
     elif isinstance(value, tuple):

@@ -62,17 +62,12 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "caCertificates",
         "certificates",
         "ca",
-        "serviceScopeConfigs",
         "zoneAwareLbSetting",
-        "hboneIdleTimeout",
         "enableEnvoyAccessLogService",
-        "serviceEntryVisibility",
         "discoverySelectors",
         "proxyListenPort",
         "proxyInboundListenPort",
-        "ingressService",
         "enableTracing",
-        "serviceSettings",
         "enablePrometheusMerge",
         "defaultProviders.tracing",
         "defaultProviders.metrics",
@@ -82,14 +77,10 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "defaultConfig.envoyAccessLogService",
         "defaultConfig.envoyMetricsService",
         "defaultConfig.statusPort",
-        "defaultConfig.extraStatTags",
         "defaultConfig.caCertificatesPem",
         "defaultConfig.privateKeyProvider",
-        "defaultConfig.statsCompression",
         "defaultConfig.tracing",
-        "defaultConfig.connectionSettings.clusterPerConnectionBufferLimitBytes",
         "defaultConfig.connectionSettings.listenerConnectionLimit",
-        "defaultConfig.proxyHeaders.metadataExchangeHeaders",
         "extensionProviders[].envoyExtAuthzHttp",
         "extensionProviders[].envoyExtAuthzGrpc",
         "extensionProviders[].zipkin",
@@ -104,9 +95,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "extensionProviders[].envoyTcpAls",
         "extensionProviders[].envoyOtelAls",
         "defaultConfig.readinessProbe",
-        "outboundTrafficPolicy.tls",
-        "defaultInboundHttpRetryPolicy.retryRemoteLocalities",
-        "defaultInboundHttpRetryPolicy.retryIgnorePreviousHosts",
     ),
     "Gateway": (
         "spec.servers[].tls.caCrl",
@@ -178,6 +166,7 @@ NO_EFFECT: dict[str, tuple[str, ...]] = {
     "MeshConfig": (
         "authPolicy",
         "defaultConfig.statNameLength",
+        "defaultConfig.extraStatTags",
         "defaultConfig.discoveryRefreshDelay",
         "defaultConfig.availabilityZone",
         "defaultConfig.sds",
@@ -345,6 +334,18 @@ EMPTY: dict[str, tuple[str, ...]] = {
     ),
 }
 """Volumes that come from a cluster's storage: in their place the pod has an empty folder, which it may write."""
+
+NO_NEED: dict[str, dict[str, str]] = {
+    "MeshConfig": {
+        "serviceSettings": "there is one cluster",
+        "serviceScopeConfigs": "there is one cluster",
+        "hboneIdleTimeout": "ambient mode is no part of this mesh",
+        "defaultConfig.proxyHeaders.metadataExchangeHeaders": "no such headers are sent to anybody",
+        "defaultInboundHttpRetryPolicy.retryRemoteLocalities": "an inbound request has one endpoint",
+        "defaultInboundHttpRetryPolicy.retryIgnorePreviousHosts": "an inbound request has one endpoint",
+    },
+}
+"""Without effect in a mesh like this one, and why: kind → field path → the reason. In Istio they have one, with several clusters, say."""
 
 TEMPLATES = {
     "Deployment": "spec.template.",

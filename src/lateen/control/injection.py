@@ -8,8 +8,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from lateen.config import store
 from lateen.config.defaults import PROXY_CONFIG_ANNOTATION
 from lateen.config.kinds.istio.mesh_proxy import ConnectionSettings, InterceptionMode, MeshProxyConfig, StatsMatcher
@@ -17,7 +15,6 @@ from lateen.config.kinds.kubernetes.core import Namespace
 from lateen.config.kinds.kubernetes.pod import Pod, pod_template
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.proxy_settings import proxy_settings
-from lateen.config.validate.proxy_config import problems
 from lateen.incremental import Db
 from lateen.local.workloads import is_meshed
 from lateen.node.settings import SETTINGS, ProxySettings, written
@@ -66,8 +63,7 @@ def _annotated(document: Json, is_pod: bool, text: str) -> Json:
 
 
 def settings(config: MeshProxyConfig) -> ProxySettings:
-    """What a proxy of this configuration is started with. What cannot be (a port that is none, a bad regular expression) counts as not said."""
-    config = without_problems(config)
+    """What a proxy of this configuration is started with."""
     matcher = config.proxy_stats_matcher or StatsMatcher()
     connections = config.connection_settings or ConnectionSettings()
     return ProxySettings(
@@ -86,17 +82,11 @@ def settings(config: MeshProxyConfig) -> ProxySettings:
         flush_interval_ms=None if config.file_flush_interval is None else max(1, int(config.file_flush_interval * 1000)),
         flush_min_kb=config.file_flush_min_size_kb,
         most_connections=connections.global_downstream_connection_limit,
+        compresses_stats=config.stats_compression is not False,
         mesh_id=config.mesh_id,
         service_cluster=config.service_cluster or "",
         naming=config.tracing_service_name.value if config.tracing_service_name else "",
     )
-
-
-def without_problems(config: MeshProxyConfig) -> MeshProxyConfig:
-    """The configuration with each field that has a problem as if it had not been said."""
-    plain = MeshProxyConfig()
-    wrong = {problem.attribute for problem in problems(config)}
-    return msgspec.structs.replace(config, **{name: getattr(plain, name) for name in wrong})
 
 
 def _scalar(text: str) -> bool | int | float | str:

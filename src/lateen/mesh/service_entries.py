@@ -5,10 +5,13 @@ from math import inf
 
 from lateen.base.names import ObjectRef
 from lateen.config import store
+from lateen.config.kinds.istio.mesh_config import ServiceEntryVisibility, Visibility, VisibilityRule
 from lateen.config.kinds.istio.service_entry import Location, ServiceEntry
 from lateen.config.kinds.istio.service_entry import Resolution as EntryResolution
+from lateen.config.kinds.values import Labels as WrittenLabels
 from lateen.incremental import Db, query
 from lateen.mesh.model import Labels, Port, Registry, Resolution, Service, label_pairs
+from lateen.mesh.namespaces import namespace_labels
 from lateen.mesh.protocols import declared_protocol
 
 _RESOLUTIONS = {
@@ -44,7 +47,7 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
         return ()
     spec = entry.spec
     defaults = store.mesh_field(db, "default_service_export_to")
-    export_to = spec.export_to or (defaults if isinstance(defaults, tuple) else ())
+    export_to = exported_to(spec.export_to or (defaults if isinstance(defaults, tuple) else ()), namespace)
     ports = tuple(Port(port.number, port.name, declared_protocol(port.protocol), port.target_port or None) for port in spec.ports)
     return tuple(
         Service(
@@ -58,7 +61,7 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
             addresses=tuple(bare_address(address) for address in spec.addresses),
             selector=entry_selector(entry),
             labels=label_pairs(entry.meta.labels),
-            export_to=exported_to(export_to, namespace),
+            export_to=_capped(export_to, namespace, _visibility(db, namespace)),
             is_external=spec.location is Location.MESH_EXTERNAL,
             created=inf if entry.meta.created is None else entry.meta.created,
             subject_alt_names=spec.subject_alt_names,
@@ -71,3 +74,37 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
 def entry_selector(entry: ServiceEntry) -> Labels:
     """The labels a ServiceEntry selects pods and WorkloadEntries by; empty: it selects none."""
     return label_pairs(entry.spec.workload_selector.labels) if entry.spec.workload_selector else ()
+
+
+NOBODY = "~"
+"""Of an exportTo: no namespace."""
+
+
+@query
+def _visibility(db: Db, namespace: str) -> Visibility:
+    """How far ServiceEntries of a namespace may be seen; PUBLIC: as far as they say. Source: Istio MeshConfig.serviceEntryVisibility; sidecars go by it
+    only where `applyToSidecars` asks for it."""
+    said = store.mesh_field(db, "service_entry_visibility")
+    if not isinstance(said, ServiceEntryVisibility) or not said.apply_to_sidecars:
+        return Visibility.PUBLIC
+    labels = namespace_labels(db, namespace)
+    for policy in said.policies:
+        if all(_matches(rule, labels) for rule in policy.matching_rules):
+            return policy.visibility
+    return said.default_visibility
+
+
+def _matches(rule: VisibilityRule, labels: WrittenLabels) -> bool:
+    """A rule that says nothing matches nothing."""
+    return rule.namespace_selector is not None and rule.namespace_selector.matches(labels)
+
+
+def _capped(export_to: frozenset[str], own: str, visibility: Visibility) -> frozenset[str]:
+    """An exportTo within what is allowed: it only ever becomes narrower."""
+    match visibility:
+        case Visibility.NAMESPACE:
+            return frozenset({own}) if export_to & {"*", own} else frozenset({NOBODY})
+        case Visibility.NONE:
+            return frozenset({NOBODY})
+        case _:
+            return export_to

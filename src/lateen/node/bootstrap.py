@@ -52,7 +52,7 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
     """The bootstrap of the pod's proxy."""
     has_ipv6 = any(":" in address for address in pod.addresses)
     settings = options.settings
-    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6)]
+    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6, settings.compresses_stats)]
     if settings.admin_port is not None:
         own_ports.append(_administration_listener(settings.admin_port, pod))
     config: Json = {
@@ -170,9 +170,28 @@ def _ready_listener(has_ipv6: bool) -> Json:
     return _admin_listener("envoy-ready", READY_PORT, {"/healthz/ready": "/ready"}, has_ipv6)
 
 
-def _metrics_listener(has_ipv6: bool) -> Json:
-    """`/stats/prometheus` on 15090. Source: Istio, the port of Envoy's own metrics."""
-    return _admin_listener("envoy-metrics", METRICS_PORT, {"/stats/prometheus": ""}, has_ipv6)
+def _metrics_listener(has_ipv6: bool, compresses: bool) -> Json:
+    """`/stats/prometheus` on 15090. Source: Istio, the port of Envoy's own metrics, and statsCompression."""
+    listener = _admin_listener("envoy-metrics", METRICS_PORT, {"/stats/prometheus": ""}, has_ipv6)
+    if compresses:
+        filters = listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+        filters[:0] = [_compressor(name, kind) for name, kind in _COMPRESSIONS]
+    return listener
+
+
+_COMPRESSIONS: Final = (("brotli", "Brotli"), ("zstd", "Zstd"), ("gzip", "Gzip"))
+"""What a scraper may ask for. Its own order of preference counts."""
+
+
+def _compressor(name: str, kind: str) -> Json:
+    """Plain text is compressed where who asks takes it."""
+    library = {"name": name, "typed_config": {"@type": f"{_TYPES}extensions.compression.{name}.compressor.v3.{kind}"}}
+    config = {
+        "@type": f"{_TYPES}extensions.filters.http.compressor.v3.Compressor",
+        "compressor_library": library,
+        "response_direction_config": {"common_config": {"content_type": ["text/plain"]}},
+    }
+    return {"name": f"envoy.filters.http.compressor.{name}", "typed_config": config}
 
 
 def _administration_listener(port: int, pod: PodIdentity) -> Json:

@@ -44,6 +44,8 @@ class ProxySettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     flush_min_kb: int | None = None
     most_connections: int | None = None
     """Connections that clients may have open. None: any number."""
+    compresses_stats: bool = True
+    """Metrics are offered compressed."""
     mesh_id: str = ""
     """Empty: the trust domain."""
     service_cluster: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from lateen.base.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from lateen.config import store
-from lateen.config.kinds.istio.mesh_config import MeshH2Upgrade
+from lateen.config.kinds.istio.mesh_config import MeshH2Upgrade, MeshOutboundPolicy
 from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, H2UpgradePolicy, LocalityLb, SimpleLb, TcpKeepalive, TrafficPolicy
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import EffectiveRule, policy_of, rule_of
@@ -30,7 +30,7 @@ from lateen.plan.cluster import (
 from lateen.plan.load_assignments import AssignmentKey, ClientMode, Placement, load_assignment
 from lateen.plan.pools import balancer, breakers, connect_timeout_s, keepalive, outlier, panic_percent, pooled_http
 from lateen.plan.stat_names import stat_name
-from lateen.plan.upstream_tls import Upstream, is_mesh_tls, transport, verifies
+from lateen.plan.upstream_tls import Upstream, is_mesh_tls, transport, unknown_transport, verifies
 
 PASSTHROUGH_IDLE_S = 300.0
 """Idle HTTP connections to unknown destinations end after this. Source: Istio, passthrough clusters."""
@@ -321,9 +321,21 @@ def fixed_clusters(db: Db, client: Client, has_forward: bool) -> tuple[Cluster, 
         http = Http(Hypertext.CLIENT, idle_timeout_s=PASSTHROUGH_IDLE_S)
         found.append(Cluster(PASSTHROUGH, Discovery.ORIGINAL_DST, timeout_s, http, Simple(Choice.PROVIDED), keepalive=keepalive(None, mesh_keepalive(db))))
         if has_forward:
-            dns = Dns(family_of(client), cache="allow_any_dfp_dns_cache", max_hosts=1024, is_insecure=True)
-            found.append(Cluster(ANY_NAME, Discovery.FORWARD, timeout_s, http, Simple(Choice.PROVIDED), dns=dns))
+            found.append(_unknown_hosts(db, client, Cluster(ANY_NAME, Discovery.FORWARD, timeout_s, http, Simple(Choice.PROVIDED))))
     return tuple(found)
+
+
+def _unknown_hosts(db: Db, client: Client, cluster: Cluster) -> Cluster:
+    """The cluster of hosts of no known service, with the TLS that the mesh asks for: server name and its check follow the request, as far as nothing is
+    written instead."""
+    policy = store.mesh_field(db, "outbound_traffic_policy")
+    written = policy.tls if isinstance(policy, MeshOutboundPolicy) else None
+    tls = unknown_transport(db, written)
+    http = cluster.http
+    if written is not None and not isinstance(tls.socket, Raw) and not written.sni:
+        http = replace(http, has_auto_sni=True, has_auto_san_validation=verifies(db, written) and not written.subject_alt_names)
+    dns = Dns(family_of(client), cache="allow_any_dfp_dns_cache", max_hosts=1024, is_insecure=isinstance(tls.socket, Raw))
+    return replace(cluster, http=http, transport=tls, dns=dns)
 
 
 ANY_NAME = "AllowAnyDynamicDNSCluster"

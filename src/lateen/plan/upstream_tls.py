@@ -71,7 +71,17 @@ def transport(db: Db, upstream: Upstream, written: WrittenTls | None, protocol: 
         names = written.subject_alt_names or identities(db, service.namespace, service.hostname)
         sni = written.sni or ("" if "*" in service.hostname else upstream.sni)
         return Transport(MeshTls(sni, tuple(sorted(set(names))), alpn))
-    return Transport(_written(db, upstream, written, protocol is Hypertext.HTTP2))
+    return Transport(_written(db, written, upstream.has_credentials, protocol is Hypertext.HTTP2))
+
+
+def unknown_transport(db: Db, written: WrittenTls | None) -> Transport:
+    """What is spoken to hosts of no known service. Credentials are for clients that a rule names, and nothing names these.
+    Source: Istio MeshConfig.outboundTrafficPolicy.tls."""
+    if written is None:
+        return Transport()
+    if written.mode is ClientTlsMode.ISTIO_MUTUAL:
+        return Transport(MeshTls(written.sni, tuple(sorted(set(written.subject_alt_names))), MESH_ALPN[Hypertext.CLIENT]))
+    return Transport(_written(db, written, False, False))
 
 
 def verifies(db: Db, written: WrittenTls) -> bool:
@@ -80,8 +90,8 @@ def verifies(db: Db, written: WrittenTls) -> bool:
     return not written.insecure_skip_verify and asked is not False
 
 
-def _written(db: Db, upstream: Upstream, written: WrittenTls, is_http2: bool) -> Socket:
-    if written.mode is ClientTlsMode.DISABLE or (written.credential_name and not upstream.has_credentials):
+def _written(db: Db, written: WrittenTls, has_credentials: bool, is_http2: bool) -> Socket:
+    if written.mode is ClientTlsMode.DISABLE or (written.credential_name and not has_credentials):
         return Raw()
     is_mutual = written.mode is ClientTlsMode.MUTUAL
     if written.credential_name:

@@ -17,10 +17,12 @@ from lateen.mesh.inbound import inbound_ports
 from lateen.mesh.model import Service
 from lateen.mesh.view import View
 from lateen.mesh.visibility import Scope, outbound_policy, scope, scoped_services, service_seen, sidecar_of, vantage_of
+from lateen.plan.buffers import server_side_bytes
 from lateen.plan.clients import Caller, Client, Seat, caller_of, client_of, seat_of
 from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
 from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, nearness, outbound_cluster
+from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.xds.check import problem
 from lateen.xds.cluster_message import cluster_message
 from lateen.xds.resource import Common, Resource, ResourceType
@@ -196,6 +198,20 @@ def _common(db: Db, seat: Seat, name: str) -> Common | None:
 
 def cluster_resource(db: Db, view: View, name: str) -> Resource | None:
     """One cluster as a view gets it; None: it has none of that name."""
+    limit = server_side_bytes(db, view)
+    found = _cluster_resource(db, view, name)
+    return found if found is None or limit is None else _buffered(found, limit)
+
+
+def _buffered(resource: Resource, limit_bytes: int) -> Resource:
+    """A cluster with a limit to its connections' buffers: messages of protobuf one after the other are their merge, so that views with other limits
+    share what is made for all."""
+    message = cluster_pb2.Cluster()
+    message.per_connection_buffer_limit_bytes.value = limit_bytes
+    return replace(resource, body=resource.body + message.SerializeToString(deterministic=True))
+
+
+def _cluster_resource(db: Db, view: View, name: str) -> Resource | None:
     common = _common(db, seat_of(db, view), name)
     if common is not None and view.namespace not in common.homes:
         return common.resource

@@ -7,9 +7,9 @@ from lateen.base.names import ObjectRef
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
 from lateen.mesh.automatic_scope import is_automatic
-from lateen.mesh.proxy_settings import proxy_config
 from lateen.mesh.view import View
 from lateen.plan.access_logs import AccessLog, access_logs
+from lateen.plan.buffers import client_side_bytes
 from lateen.plan.http_settings import HttpSettings, settings_for
 from lateen.plan.listener import Chain, Direction, Http, Listener, Patience, Role
 from lateen.plan.listeners import listener
@@ -46,9 +46,7 @@ def listener_resource(db: Db, view: View, name: str) -> Resource | None:
         return None
     roles = sorted({chain.does.role for chain in _all_chains(plan) if isinstance(chain.does, Http)}, key=lambda role: role.value)
     settings = tuple((role, settings_for(db, view, role)) for role in roles)
-    connections = proxy_config(db, view).connection_settings
-    limit = connections.listener_per_connection_buffer_limit_bytes if connections else None
-    return _emitted(db, plan, settings, limit, plan.direction is Direction.OUTBOUND and is_automatic(db, view))
+    return _emitted(db, plan, settings, client_side_bytes(db, view), plan.direction is Direction.OUTBOUND and is_automatic(db, view))
 
 
 @query

@@ -15,6 +15,7 @@ from lateen.config.kinds.objects import Meta
 from lateen.config.store import everywhere, one, ref
 from lateen.incremental import Db, query
 from lateen.mesh.gateway_api.grants import is_granted
+from lateen.mesh.namespaces import namespace_labels
 from lateen.mesh.services import service_hostname
 
 CONTROLLER = "istio.io/gateway-controller"
@@ -82,9 +83,7 @@ def _namespaces(db: Db, owner: ObjectRef, section: str) -> frozenset[str] | None
     if policy == "All":
         return None
     if policy == "Selector" and allowed is not None and allowed.selector is not None:
-        return frozenset(
-            item.name for item in everywhere(db, Namespace) if allowed.selector.matches({"kubernetes.io/metadata.name": item.name, **item.meta.labels})
-        )
+        return frozenset(item.name for item in everywhere(db, Namespace) if allowed.selector.matches(namespace_labels(db, item.name)))
     return frozenset({owner.namespace}) if policy == "Same" else frozenset()
 
 
