@@ -57,6 +57,15 @@ def test_pods_outside_the_mesh_call_in_and_are_called(shop: Mesh) -> None:
     assert "x-forwarded-client-cert" not in json.loads(body)["headers"]
 
 
+def test_a_namespace_left_out_is_a_neighbour_and_no_part_of_the_mesh(shop: Mesh) -> None:
+    assert versions(shop, "http://attic.attic:8000/", 2) == {"attic": 2}  # by name and address, as on a cluster
+    assert versions(shop, "http://v2.shop:8000/", 2) == {"v2": 2}  # its rule for this host does nothing
+    clusters = shop.lateen("proxy-config", "cluster", "deploy/client", "-n", "shop", "-o", "json").stdout
+    assert "legacy.outside" in clusters and "attic.attic" not in clusters
+    done = shop.exec("deploy/attic", "curl", "-s", "--max-time", "10", "http://v2.shop:8000/", namespace="attic")
+    assert json.loads(done.stdout)["version"] == "v2"
+
+
 def test_a_sidecar_object_narrows_what_its_pods_know(shop: Mesh) -> None:
     assert versions(shop, "http://echo.shop:8000/", 2, namespace="narrow").total() == 2
     names = json.loads(shop.lateen("proxy-config", "cluster", "deploy/client", "-n", "narrow", "-o", "json").stdout)

@@ -64,7 +64,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "ca",
         "zoneAwareLbSetting",
         "enableEnvoyAccessLogService",
-        "discoverySelectors",
         "proxyListenPort",
         "proxyInboundListenPort",
         "enableTracing",

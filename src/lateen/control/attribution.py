@@ -144,7 +144,7 @@ class Attribution:
 
 def _without(db: Db, pilot: Pilot, ref: ObjectRef, before: Object | None, args: Wanted) -> Resource | None:
     """The resource if the object still had its earlier form; None: it would not be there."""
-    now = store.OBJECTS.at(db, ref)
+    now = store.OBJECTS.written(db, ref)
     try:
         store.OBJECTS.remove(db, ref) if before is None else store.OBJECTS.set(db, ref, before)
         node = db.read(pilot.catalog.resource_query, args)

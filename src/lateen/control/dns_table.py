@@ -1,13 +1,14 @@
 """The names of the mesh and their addresses, for the node's DNS and hosts files. Pure, one query: recomputed when a service or a headless endpoint changes."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lateen.config.kinds.istio.service_entry import ServiceEntry
 from lateen.incremental import Db, query
-from lateen.mesh.endpoints import endpoints
-from lateen.mesh.model import Health, Resolution, Service
+from lateen.mesh.endpoints import endpoints, kubernetes_endpoints
+from lateen.mesh.model import Endpoint, Health, Resolution, Service
 from lateen.mesh.pods import pod_facts
-from lateen.mesh.services import all_services
+from lateen.mesh.services import all_services, foreign_services
 
 EVERYBODY = "*"
 
@@ -38,6 +39,8 @@ def _lists(entries: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, list[s
 def dns_table(db: Db) -> DnsTable:
     """Every name. Services whose name is an address range, or that have none, are left to the next resolver.
 
+    Services that the mesh takes no notice of are among them.
+
     A Service's name is every pod's, as on a cluster; a ServiceEntry's belongs to the namespaces it is exported to. Source: Istio, NDS and exportTo.
     """
     entries: dict[str, tuple[str, ...]] = {}
@@ -54,9 +57,16 @@ def dns_table(db: Db) -> DnsTable:
         if one.resolution is Resolution.ALIAS:
             aliases[one.hostname] = one.external_name
         elif one.is_headless:
-            entries[one.hostname], headless[one.hostname] = _headless(db, one.namespace, one.hostname, one.publishes_not_ready)
+            entries[one.hostname], headless[one.hostname] = _headless(db, endpoints(db, one.namespace, one.hostname), one.publishes_not_ready)
         elif addresses := _addresses(one):
             entries[one.hostname] = addresses
+    for one in foreign_services(db):
+        if one.resolution is Resolution.ALIAS:
+            aliases.setdefault(one.hostname, one.external_name)
+        elif one.is_headless:
+            entries[one.hostname], headless[one.hostname] = _headless(db, kubernetes_endpoints(db, one.namespace, one.name), one.publishes_not_ready)
+        else:
+            entries[one.hostname] = _addresses(one)
     kept = tuple((namespace, tuple(sorted(found.items()))) for namespace, found in sorted(scoped.items()))
     return DnsTable(tuple(sorted(entries.items())), tuple(sorted(headless.items())), tuple(sorted(aliases.items())), kept)
 
@@ -65,10 +75,10 @@ def _addresses(one: Service) -> tuple[str, ...]:
     return tuple(address for address in one.addresses or one.auto_addresses if "/" not in address)
 
 
-def _headless(db: Db, namespace: str, host: str, has_unready: bool) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
+def _headless(db: Db, members: Iterable[Endpoint], has_unready: bool) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[str, ...]], ...]]:
     addresses: dict[str, None] = {}
     pods: dict[str, dict[str, None]] = {}
-    for one in endpoints(db, namespace, host):
+    for one in members:
         if one.health is not Health.HEALTHY and not has_unready:
             continue
         addresses[one.address] = None

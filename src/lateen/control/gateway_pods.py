@@ -5,16 +5,18 @@ Locally only: on a cluster (and without a node) gateways are deployed by whoever
 
 from collections.abc import Iterable, Mapping
 
-from lateen.base.names import ROOT_NAMESPACE
+from lateen.base.names import ROOT_NAMESPACE, ObjectRef
+from lateen.config.defaults import MESH_CONFIG_MAP, mesh_config_of
 from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.kubernetes.container import Container
-from lateen.config.kinds.kubernetes.core import Namespace, ServiceAccount
+from lateen.config.kinds.kubernetes.core import ConfigMap, Namespace, ServiceAccount
 from lateen.config.kinds.kubernetes.pod import Pod, PodSpec, PodTemplate, pod_template
 from lateen.config.kinds.kubernetes.selectors import LabelSelector
 from lateen.config.kinds.kubernetes.service import Service, ServicePort, ServiceSpec
 from lateen.config.kinds.kubernetes.workloads import Deployment, DeploymentSpec
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.kinds.values import Map
+from lateen.config.store import labels_of, selected
 
 INGRESS = "istio-ingressgateway"
 HTTP_TARGETS = {80: 8080, 443: 8443}
@@ -44,6 +46,21 @@ def gateway_pods(gateways: Iterable[Gateway], labels_of_written: Iterable[Mappin
     for name, (labels, ports) in sorted(groups.items()):
         found += _objects(name, labels, ports)
     return tuple(found)
+
+
+def counted_gateways(written: Mapping[ObjectRef, Object]) -> tuple[Gateway, ...]:
+    """The Gateways among written objects that count, by name: those of namespaces that the mesh discovers."""
+    gateways = tuple(item for _, item in sorted(written.items()) if isinstance(item, Gateway))
+    config_map = written.get(ObjectRef(ConfigMap.__name__, ROOT_NAMESPACE, MESH_CONFIG_MAP))
+    if not gateways or not isinstance(config_map, ConfigMap):
+        return gateways
+    config, _ = mesh_config_of(config_map)
+    spaces = {one.meta.namespace: written.get(ObjectRef(Namespace.__name__, "", one.meta.namespace)) for one in gateways}
+    labels = {name: labels_of(name, space if isinstance(space, Namespace) else None) for name, space in spaces.items()}
+    left_out = {
+        name for name in spaces if config.discovery_selectors and name != config.root_namespace and not selected(config.discovery_selectors, labels[name])
+    }
+    return tuple(one for one in gateways if one.meta.namespace not in left_out)
 
 
 def _name(selector: Mapping[str, str]) -> str:

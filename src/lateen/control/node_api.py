@@ -14,14 +14,13 @@ import structlog
 from lateen.base.errors import LateenError
 from lateen.base.names import ObjectRef
 from lateen.config.decode import decode, ref_of
-from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.kubernetes.core import ConfigMap, Namespace, Node, Secret, ServiceAccount
 from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.kubernetes.service import Service
 from lateen.config.kinds.kubernetes.workloads import CronJob, DaemonSet, Deployment, Job, ReplicaSet, StatefulSet
 from lateen.config.kinds.objects import Object
 from lateen.control.dns_table import dns_table
-from lateen.control.gateway_pods import gateway_pods, pod_labels
+from lateen.control.gateway_pods import counted_gateways, gateway_pods, pod_labels
 from lateen.control.injection import injected
 from lateen.control.pilot import MADE_UP, PODS, Pilot
 from lateen.node.disk import write_durably
@@ -58,8 +57,7 @@ class NodeApi:
 
     def changed(self) -> None:
         """What is written has changed: gateways may need pods. Watchers are updated at the publication that follows, when settings are known as well."""
-        gateways = [item for _, item in sorted(self._written.items()) if isinstance(item, Gateway)]
-        self._pilot.submit(MADE_UP, gateway_pods(gateways, pod_labels(self._written.values())), is_full=True)
+        self._pilot.submit(MADE_UP, gateway_pods(counted_gateways(self._written), pod_labels(self._written.values())), is_full=True)
 
     def wanted(self) -> dict[str, Json]:
         """`Kind/namespace/name` → object."""

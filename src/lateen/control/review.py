@@ -11,12 +11,11 @@ from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config import store
 from lateen.config.decode import ref_of
 from lateen.config.defaults import LOCAL, MESH_CONFIG_MAP, mesh_config_of
-from lateen.config.kinds.istio.gateway import Gateway
 from lateen.config.kinds.kubernetes.core import ConfigMap, Namespace
 from lateen.config.kinds.kubernetes.pod import Pod, pod_template
 from lateen.config.kinds.objects import Meta, Object
 from lateen.config.support import not_in_force_of_mesh
-from lateen.control.gateway_pods import gateway_pods, pod_labels
+from lateen.control.gateway_pods import counted_gateways, gateway_pods, pod_labels
 from lateen.incremental import Db
 from lateen.mesh.findings import mesh_findings
 from lateen.sources.check import Checked
@@ -60,7 +59,7 @@ def _findings(objects: Iterable[Object]) -> tuple[Finding, ...]:
 def running(objects: Iterable[Object]) -> tuple[Db, tuple[Finding, ...]]:
     """The mesh that these objects would be if all of it ran, and the findings about its mesh configuration."""
     written = {ref_of(item): item for item in objects}
-    made_up = gateway_pods((item for item in written.values() if isinstance(item, Gateway)), pod_labels(written.values()))
+    made_up = gateway_pods(counted_gateways(written), pod_labels(written.values()))
     everything = {**{ref_of(item): item for item in made_up}, **written}
     everything |= {ref_of(pod): pod for item in list(everything.values()) for pod in _pods(item)}
     names = {item.namespace for item in everything.values() if item.namespace}

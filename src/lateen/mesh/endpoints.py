@@ -17,7 +17,7 @@ from lateen.incremental import Db, index, query
 from lateen.mesh.model import Endpoint, Health, Port, Resolution, Service
 from lateen.mesh.pods import PodFacts, pod_facts, pods_by_address, pods_selected
 from lateen.mesh.service_entries import entry_services
-from lateen.mesh.services import kubernetes_service, services_by_host
+from lateen.mesh.services import declared_service, services_by_host
 from lateen.mesh.workload_entries import EntryFacts, entries_selected, entry_facts, workload_entry
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -66,8 +66,9 @@ def slices_of(db: Db, namespace: str) -> Mapping[str, tuple[str, ...]]:
 
 @query
 def kubernetes_endpoints(db: Db, namespace: str, name: str) -> tuple[Endpoint, ...]:
-    """Endpoints of a Kubernetes Service: its EndpointSlices if it has any, else the ready and unready pods it selects; and WorkloadEntries it selects."""
-    service = kubernetes_service(db, namespace, name)
+    """Endpoints of a Kubernetes Service, be it of the mesh or not: its EndpointSlices if it has any, else the ready and unready pods it selects;
+    and WorkloadEntries it selects."""
+    service = declared_service(db, namespace, name)
     if service is None or service.resolution is Resolution.ALIAS:
         return ()
     slices = slices_of.at(db, name, namespace) or ()

@@ -2,7 +2,16 @@
 
 from lateen.base.findings import Finding
 from lateen.incremental import Db, query
-from lateen.mesh import gateway_findings, log_formats, peer_authentication, proxyless_findings, settings_findings, sidecar_findings, virtual_services
+from lateen.mesh import (
+    discovery_findings,
+    gateway_findings,
+    log_formats,
+    peer_authentication,
+    proxyless_findings,
+    settings_findings,
+    sidecar_findings,
+    virtual_services,
+)
 from lateen.mesh.destination_findings import destination_findings
 from lateen.mesh.route_findings import route_findings
 from lateen.mesh.service_findings import service_findings
@@ -21,5 +30,6 @@ def mesh_findings(db: Db) -> tuple[Finding, ...]:
         *gateway_findings.findings(db),
         *log_formats.findings(db),
         *settings_findings.findings(db),
+        *discovery_findings.findings(db),
         *proxyless_findings.findings(db),
     )

@@ -11,7 +11,6 @@ from lateen.config.kinds.istio.service_entry import Resolution as EntryResolutio
 from lateen.config.kinds.values import Labels as WrittenLabels
 from lateen.incremental import Db, query
 from lateen.mesh.model import Labels, Port, Registry, Resolution, Service, label_pairs
-from lateen.mesh.namespaces import namespace_labels
 from lateen.mesh.protocols import declared_protocol
 
 _RESOLUTIONS = {
@@ -87,7 +86,7 @@ def _visibility(db: Db, namespace: str) -> Visibility:
     said = store.mesh_field(db, "service_entry_visibility")
     if not isinstance(said, ServiceEntryVisibility) or not said.apply_to_sidecars:
         return Visibility.PUBLIC
-    labels = namespace_labels(db, namespace)
+    labels = store.namespace_labels(db, namespace)
     for policy in said.policies:
         if all(_matches(rule, labels) for rule in policy.matching_rules):
             return policy.visibility

@@ -29,9 +29,14 @@ def service_hostname(name: str, namespace: str) -> str:
     return f"{name}.{namespace}.svc.{DOMAIN}"
 
 
-@query
 def kubernetes_service(db: Db, namespace: str, name: str) -> Service | None:
-    """What one Kubernetes Service declares; None: there is none. Source: Kubernetes core/v1 Service, Istio service annotations."""
+    """What one Kubernetes Service of the mesh declares; None: there is none, or its namespace is not discovered."""
+    return declared_service(db, namespace, name) if store.is_discovered(db, namespace) else None
+
+
+@query
+def declared_service(db: Db, namespace: str, name: str) -> Service | None:
+    """What one Kubernetes Service declares, be it of the mesh or not; None: there is none. Source: Kubernetes core/v1 Service, Istio service annotations."""
     written = store.one(db, KubernetesService, namespace, name)
     if written is None:
         return None
@@ -89,12 +94,30 @@ def _declared(db: Db) -> tuple[Service, ...]:
 
 
 @query
+def _foreign(db: Db) -> tuple[Service, ...]:
+    """Kubernetes Services of namespaces that are not discovered, as their own objects say."""
+    found = (declared_service(db, key.namespace, key.name) for key in store.OBJECTS.outside(db, ("Service",)))
+    return tuple(one for one in found if one is not None)
+
+
+@query
+def _automatic(db: Db) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    return allocated((*_declared(db), *_foreign(db)))
+
+
+@query
+def foreign_services(db: Db) -> tuple[Service, ...]:
+    """Kubernetes Services that the mesh takes no notice of, automatic addresses filled in: pods reach them as on a cluster without a mesh."""
+    return tuple(replace(one, auto_addresses=_automatic(db).get((one.namespace, one.hostname), ())) for one in _foreign(db))
+
+
+@query
 def all_services(db: Db) -> tuple[Service, ...]:
     """Every service, oldest first, aliases and automatic addresses filled in. Services that are only an alias (ExternalName) are among them: they have no
     clusters of their own. O(n) when one service changes."""
     declared = _declared(db)
     aliases = _aliases(declared)
-    automatic = allocated(declared)
+    automatic = _automatic(db)
     return tuple(
         replace(one, aliases=aliases.get(one.hostname, ()), auto_addresses=automatic.get((one.namespace, one.hostname), ()))
         if one.hostname in aliases or (one.namespace, one.hostname) in automatic

@@ -12,10 +12,9 @@ from lateen.config.kinds.istio.gateway import Gateway, GatewaySpec, Server, Serv
 from lateen.config.kinds.istio.selectors import ServerPort
 from lateen.config.kinds.kubernetes.core import Namespace
 from lateen.config.kinds.objects import Meta
-from lateen.config.store import everywhere, one, ref
+from lateen.config.store import everywhere, namespace_labels, one, ref
 from lateen.incremental import Db, query
 from lateen.mesh.gateway_api.grants import is_granted
-from lateen.mesh.namespaces import namespace_labels
 from lateen.mesh.services import service_hostname
 
 CONTROLLER = "istio.io/gateway-controller"
