@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import grpc.aio
 
 from lateen.wire.client import DeltaClient, node, run
 from lateen.wire.delta import DeltaResponse
+from tests.ports import free_port
 
 CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -44,12 +44,6 @@ def pod(name: str, ip: str, *, app: str = "web", namespace: str = "shop", ready:
 
 def service(name: str, ip: str, namespace: str = "shop") -> str:
     return SERVICE.format(name=name, namespace=namespace, ip=ip)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Control:

@@ -12,7 +12,7 @@ import grpc.aio
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import RDS, Watcher, bootstrap, free_port
+from harness import RDS, Watcher, bootstrap
 from test_hitless import GATEWAY, SERVICES, route, rule, slices
 
 from lateen.base.names import ObjectRef
@@ -35,6 +35,7 @@ from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.xds.check import problem
 from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.resources import resource
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 RULE, ROUTE = ObjectRef("DestinationRule", "shop", "web"), ObjectRef("VirtualService", "shop", "web")

@@ -56,6 +56,7 @@ async def test_a_proxy_gets_the_mesh_and_edits_as_they_happen(control):
             "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: api, namespace: shop}, spec: {hosts: [api], http: [{timeout: 3s, route: [{destination: {host: api}}]}]}}",
         )
         await watcher.until(lambda: len(watcher.sent) > 1, "a route")
+        await watcher.until(lambda: control.call("Ledger")["changes"][-1]["final"], "acknowledged")
         await asyncio.sleep(0.3)
         assert [(url, names) for url, names, _ in watcher.sent[1:]] == [(RDS, ("80",))]
         changes = control.call("Ledger")["changes"]

@@ -14,8 +14,9 @@ import pytest
 from lateen.base.secrets import Secret
 from lateen.node.certificates import Bundle, write_bundle
 from lateen.wire.binary import envoy_path
-from tests.control.harness import Control, bootstrap, free_port
+from tests.control.harness import Control, bootstrap
 from tests.live.harness import until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 ADDRESS = "127.9.0.1"

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from harness import Control, bootstrap, free_port
+from harness import Control, bootstrap
 
 from lateen.base.secrets import Secret
 from lateen.node.certificates import Bundle, write_bundle
 from lateen.wire.binary import envoy_path
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 

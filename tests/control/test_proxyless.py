@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.harness import Control, free_port
+from tests.control.harness import Control
 from tests.live.harness import until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 APP = Path(__file__).parent / "proxyless" / "app.py"

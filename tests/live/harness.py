@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from pyroute2.nftables.main import NFTables
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOKING = ROOT / "samples" / "booking"
@@ -44,13 +45,6 @@ def until(condition, timeout_s: float = 60, what: str = "condition"):
             return value
         time.sleep(0.05)
     pytest.fail(f"not within {timeout_s:.0f} s: {what}")
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Mesh:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.harness import BEHAVIOUR, Mesh, free_port, need_namespaces, until
+from tests.live.harness import BEHAVIOUR, Mesh, need_namespaces, until
 from tests.live.test_ingress_tls import certificate, write_secret
+from tests.ports import free_port
 
 FOLDER = Path(__file__).parent / "reach"
 

@@ -14,7 +14,7 @@ def test_weights_hold(mesh: Mesh) -> None:
     result = Load(mesh, "http://payment:8080/version", 4000, options=("--threads", "8")).result()
     assert result["failed"] == {}
     share = 100 * sum(count for body, count in result["bodies"].items() if json.loads(body)["version"] == "v2") / 4000
-    assert 17 <= share <= 23
+    assert 15 <= share <= 25  # standard deviation 0.6
 
 
 def test_a_header_chooses(booking: Mesh) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -125,11 +124,6 @@ class ScriptedControl:
         fragments = [resource_fragment(name, version, type_url, body) for name, (version, body) in changed.items()]
         subscription.held = {name: version for name, (version, _) in wanted.items()}
         await context.write(encode_response(type_url, str(self._nonce), fragments, gone))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def cluster(name: str, connect_timeout_s: int = 1):
