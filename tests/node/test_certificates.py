@@ -18,6 +18,7 @@ from lateen.identity import ca
 from lateen.identity.subject import WorkloadAttributes
 from lateen.node.certificates import CertificateKeeper, Signed, SigningFailed, read_bundle, write_bundle
 from lateen.node.signer import METHOD, ControlSigner
+from tests.ports import free_port
 
 WEB = SpiffeId("cluster.local", "default", "web")
 ATTRIBUTES = (("app", "web"), ("version", "v1"), ("workload", "web-v1"))
@@ -207,7 +208,7 @@ def client_context(directory, authority):
 async def test_three_rotations_drop_nothing(kit, tmp_path, authority, envoy, kept):
     keeper = kept(CertificateKeeper(envoy.directory, WEB, ATTRIBUTES, authority.sign))
     await asyncio.wait_for(keeper.ready(), 5)
-    port = kit.free_port()
+    port = free_port()
     config = {"node": {"id": "a", "cluster": "a"}, "static_resources": {"listeners": [https_listener(port)]}}
     config["admin"] = {"address": {"pipe": {"path": "admin.sock"}}}
     (envoy.directory / "envoy.json").write_text(json.dumps(config))

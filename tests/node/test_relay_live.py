@@ -7,6 +7,7 @@ import pytest
 
 from lateen.node.known import KnownGood
 from lateen.node.relay import Relay, Upstream
+from tests.ports import free_port
 
 pytestmark = pytest.mark.live
 
@@ -36,7 +37,7 @@ def route_to(kit, control, port, backend_port):
 
 
 async def test_killing_control_fails_nothing(kit, control, relay, envoy):
-    port = kit.free_port()
+    port = free_port()
     async with kit.answering("one") as one, kit.answering("two") as two:
         route_to(kit, control, port, one)
         await control.start()
@@ -67,7 +68,7 @@ async def test_killing_control_fails_nothing(kit, control, relay, envoy):
 
 
 async def test_an_envoy_that_starts_without_control_serves_what_it_last_had(kit, control, relay, envoy, known):
-    port = kit.free_port()
+    port = free_port()
     async with kit.answering("one") as one, kit.answering("two") as two:
         route_to(kit, control, port, one)
         control.publish(kit.CLUSTER, stale=("1", kit.cluster("stale")))
@@ -94,7 +95,7 @@ async def test_an_envoy_that_starts_without_control_serves_what_it_last_had(kit,
 
 
 async def test_a_hung_control_is_not_waited_for(kit, control, relay, envoy, known):
-    port = kit.free_port()
+    port = free_port()
     async with kit.answering("one") as one:
         route_to(kit, control, port, one)
         await control.start()
@@ -108,7 +109,7 @@ async def test_a_hung_control_is_not_waited_for(kit, control, relay, envoy, know
 
 
 async def test_the_record_outlives_the_node(kit, control, envoy, tmp_path):
-    port = kit.free_port()
+    port = free_port()
     socket = envoy.directory / "ads.sock"
     async with kit.answering("one") as one:
         route_to(kit, control, port, one)
@@ -137,7 +138,7 @@ async def test_the_record_outlives_the_node(kit, control, envoy, tmp_path):
 async def test_a_pod_with_a_very_long_path(kit, control, known, tmp_path):
     directory = tmp_path / ("d" * 120)
     one = kit.EnvoyInDirectory(directory)
-    port = kit.free_port()
+    port = free_port()
     async with kit.answering("one") as backend, Relay(control.path, known) as relay:
         route_to(kit, control, port, backend)
         await control.start()
