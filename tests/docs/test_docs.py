@@ -32,6 +32,17 @@ def test_yaml_is_accepted(page: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
+def test_every_code_of_a_finding_is_explained() -> None:
+    """And none that nothing finds any more."""
+    code = re.compile(r"\b(?:LTN|IST)\d{4}\b")
+    used = {found for path in (ROOT / "src").rglob("*.py") for found in re.findall(rf'"({code.pattern})"', path.read_text())}
+    explained = {
+        found for line in (ROOT / "docs" / "findings.md").read_text().splitlines() if line.startswith("|") for found in code.findall(line.split("|")[1])
+    }
+    assert len(used) > 50
+    assert explained == used
+
+
 @pytest.mark.live
 @pytest.mark.parametrize("page", LIVE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_console_blocks_run(page: Path) -> None:

@@ -267,3 +267,12 @@ def test_after_edits_a_client_has_what_it_would_have_from_scratch() -> None:
         assert versions[-1] == held(Client("".join(written.values()))), text
     assert len({tuple(one) for one in versions}) == len(texts)
     assert [new == old for new, old in zip(versions[-1], versions[-2], strict=True)] == [True, True, True, True, False, True]
+
+
+def test_what_envoy_would_refuse_is_not_sent_either():
+    longest = "2562047h47m16s"  # as long as Go's durations are; one second too long for Envoy
+    client = Client(routes(f"{{timeout: {longest}, route: [{{destination: {{host: echo}}}}]}}"))
+    found = resource(client.db, client.view, ResourceType.ROUTE, CLUSTER)
+    assert found is not None and found.problem.endswith("max_stream_duration: out of range") and found.origins
+    others = [resource(client.db, client.view, type_, name) for type_, name in ((ResourceType.CLUSTER, CLUSTER), (ResourceType.LISTENER, f"{FULL}:7070"))]
+    assert all(other is not None and other.problem == "" for other in others)

@@ -1,9 +1,11 @@
 """What gRPC clients and servers without a proxy get: API listeners, the routes of one host, plain clusters, endpoints. Called by `xds.resources`.
 
-gRPC refuses what it doesn't know in some places and overlooks it in others; here is only what it reads.
+gRPC refuses what it doesn't know in some places and overlooks it in others; here is only what it reads. What Envoy would refuse it isn't sent either.
 
 Source: gRPC A27, A28, A29, A31, A32, A33, A36, A37, A42, A44; names of resources: Istio, proxyless gRPC.
 """
+
+from google.protobuf.message import Message
 
 from lateen.base.names import ClusterName, ObjectRef, outbound_cluster
 from lateen.incremental import Db, query
@@ -28,6 +30,7 @@ from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from lateen.wire.pb.envoy.type.matcher.v3 import string_pb2
 from lateen.xds.any import duration, packed
 from lateen.xds.assignment_message import assignment_message
+from lateen.xds.check import nameless, problem
 from lateen.xds.clusters import target_of
 from lateen.xds.resource import Resource, ResourceType
 from lateen.xds.route_bytes import FAULT, virtual_host_message
@@ -53,6 +56,11 @@ def proxyless_resource(db: Db, view: View, type_: ResourceType, name: str) -> Re
             return None
 
 
+def _checked(type_: ResourceType, name: str, message: Message, origins: frozenset[ObjectRef] = frozenset(), why: str = "") -> Resource:
+    """A resource held to the same as an Envoy's: gRPC refuses no less than Envoy what the descriptors forbid. `why`: a problem that is known already."""
+    return Resource(type_, name, message.SerializeToString(deterministic=True), origins, problem(message) or why)
+
+
 # Listeners
 
 
@@ -69,7 +77,7 @@ def _api_listener(db: Db, view: View, name: str) -> Resource | None:
     )
     message = listener_pb2.Listener(name=name)
     message.api_listener.api_listener.CopyFrom(packed(manager))
-    return Resource(ResourceType.LISTENER, name, message.SerializeToString(deterministic=True), _services(db, found.host))
+    return _checked(ResourceType.LISTENER, name, message, _services(db, found.host))
 
 
 def _router() -> hcm.HttpFilter:
@@ -100,7 +108,7 @@ def _server(db: Db, view: View, name: str) -> Resource | None:
         chain.transport_socket.CopyFrom(_downstream_tls())
     message = listener_pb2.Listener(name=name, filter_chains=[chain], traffic_direction=base_pb2.INBOUND)
     message.address.CopyFrom(address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port)))
-    return Resource(ResourceType.LISTENER, name, message.SerializeToString(deterministic=True))
+    return _checked(ResourceType.LISTENER, name, message)
 
 
 def _downstream_tls() -> base_pb2.TransportSocket:
@@ -135,7 +143,7 @@ def _route_configuration(db: Db, host: VirtualHost, name: str) -> Resource:
             route.route.ClearField("timeout")
             if planned.action.timeout_s > 0:
                 route.route.max_stream_duration.max_stream_duration.CopyFrom(duration(planned.action.timeout_s))
-    return Resource(ResourceType.ROUTE, name, message.SerializeToString(deterministic=True), host.origins)
+    return _checked(ResourceType.ROUTE, name, message, host.origins)
 
 
 # Clusters
@@ -179,7 +187,7 @@ def _cluster_resource(db: Db, cluster: Cluster) -> Resource:
         message.circuit_breakers.thresholds.append(limits)
     if isinstance(cluster.transport.socket, MeshTls):
         message.transport_socket.CopyFrom(_upstream_tls(cluster.transport.socket))
-    return Resource(ResourceType.CLUSTER, cluster.name, message.SerializeToString(deterministic=True), cluster.origins)
+    return _checked(ResourceType.CLUSTER, cluster.name, message, cluster.origins)
 
 
 def _upstream_tls(socket: MeshTls) -> base_pb2.TransportSocket:
@@ -233,4 +241,4 @@ def _assignment_resource(db: Db, assignment: Assignment, origin: ObjectRef) -> R
     message = assignment_message(assignment)
     for part in message.endpoints:
         part.locality.SetInParent()
-    return Resource(ResourceType.ENDPOINT, assignment.cluster, message.SerializeToString(deterministic=True), frozenset((origin,)))
+    return _checked(ResourceType.ENDPOINT, assignment.cluster, message, frozenset((origin,)), nameless(message))
