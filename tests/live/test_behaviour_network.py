@@ -57,6 +57,14 @@ def test_pods_outside_the_mesh_call_in_and_are_called(shop: Mesh) -> None:
     assert "x-forwarded-client-cert" not in json.loads(body)["headers"]
 
 
+def test_redirected_connections_come_in_where_the_mesh_says(shop: Mesh) -> None:
+    """All of this mesh goes through these ports: that it answers at all is the other half of the proof."""
+    listeners = json.loads(shop.lateen("proxy-config", "listener", "deploy/client", "-n", "shop", "-o", "json").stdout)
+    ports = {one["name"]: one["address"]["socket_address"]["port_value"] for one in listeners if one.get("name", "").startswith("virtual")}
+    assert ports == {"virtualOutbound": 15101, "virtualInbound": 15106}
+    assert versions(shop, "http://v2:8000/", 1) == {"v2": 1}
+
+
 def test_a_namespace_left_out_is_a_neighbour_and_no_part_of_the_mesh(shop: Mesh) -> None:
     assert versions(shop, "http://attic.attic:8000/", 2) == {"attic": 2}  # by name and address, as on a cluster
     assert versions(shop, "http://v2.shop:8000/", 2) == {"v2": 2}  # its rule for this host does nothing

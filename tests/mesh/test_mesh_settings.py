@@ -167,3 +167,32 @@ def listener_of(body):
     from lateen.wire.pb.envoy.config.listener.v3 import listener_pb2
 
     return listener_pb2.Listener.FromString(body)
+
+
+def addresses(db, metadata=(), port=15101):
+    """(listener, port, port of its loop's chain) of where redirected connections come in, and whether an outbound listener is at `port`."""
+    view = view_of(db, Proxy(ProxyType.SIDECAR, "w.a", "a", addresses=("10.1.0.1",), metadata=metadata))
+    found = {name: listener_of(resource(db, view, ResourceType.LISTENER, name).body) for name in resource_names(db, view, ResourceType.LISTENER)}
+    captured = [found["virtualOutbound"], found["virtualInbound"]]
+    loops = [one.filter_chains[0].filter_chain_match.destination_port.value for one in captured]
+    return [one.address.socket_address.port_value for one in captured], loops, f"0.0.0.0_{port}" in found
+
+
+@pytest.mark.parametrize(
+    "text, metadata, ports, told",
+    [
+        ("{}", (), [15001, 15006], 0),
+        ("{proxyListenPort: 15101, proxyInboundListenPort: 15106}", (), [15101, 15106], 0),
+        ("{proxyListenPort: 15101}", (("OUTBOUND_LISTEN_PORT", "15201"), ("INBOUND_LISTEN_PORT", "15206")), [15201, 15206], 0),  # its pod's rules are older
+        ("{proxyListenPort: 70000}", (), [15001, 15006], 1),
+        ("{proxyListenPort: 15021}", (), [15001, 15006], 1),
+        ("{proxyListenPort: 15101, proxyInboundListenPort: 15101}", (), [15001, 15006], 1),
+    ],
+)
+def test_where_redirected_connections_come_in(mesh, text, metadata, ports, told):
+    config, findings_of = config_of(text)
+    entries = entry("a") + "".join(entry("b").replace("number: 80", f"number: {port}").replace("name: out", f"name: b{port}") for port in (15001, 15101))
+    found, loops, is_listening = addresses(mesh(entries, config), metadata)
+    assert (found, loops) == (ports, ports)
+    assert is_listening == (15101 not in ports)  # a service's port is its listener's, but where the proxy takes what is redirected
+    assert len([one for one in findings_of if "ListenPort" in one]) == told

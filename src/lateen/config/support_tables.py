@@ -64,8 +64,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "ca",
         "zoneAwareLbSetting",
         "enableEnvoyAccessLogService",
-        "proxyListenPort",
-        "proxyInboundListenPort",
         "enableTracing",
         "enablePrometheusMerge",
         "defaultProviders.tracing",

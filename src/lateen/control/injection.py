@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lateen.config import store
+from lateen.config.capture_ports import CapturePorts, capture_ports
 from lateen.config.defaults import PROXY_CONFIG_ANNOTATION
 from lateen.config.kinds.istio.mesh_proxy import ConnectionSettings, InterceptionMode, MeshProxyConfig, StatsMatcher
 from lateen.config.kinds.kubernetes.core import Namespace
@@ -34,7 +35,7 @@ def injected(db: Db, item: Object, document: Json) -> Json:
     text = ""
     if is_meshed({"labels": dict(meta.labels), "annotations": dict(meta.annotations)}, _labels_of(db, namespace)):
         config = proxy_settings(db, namespace, meta.labels, meta.annotations.get(PROXY_CONFIG_ANNOTATION, ""))
-        text = written(settings(config))
+        text = written(settings(config, capture_ports(store.mesh_config(db))))
     if not text and SETTINGS not in meta.annotations:
         return document
     return _annotated(document, isinstance(item, Pod), text)
@@ -62,8 +63,8 @@ def _annotated(document: Json, is_pod: bool, text: str) -> Json:
     return template if is_pod else {**document, "spec": {**spec, "template": template}}
 
 
-def settings(config: MeshProxyConfig) -> ProxySettings:
-    """What a proxy of this configuration is started with."""
+def settings(config: MeshProxyConfig, ports: CapturePorts = CapturePorts()) -> ProxySettings:
+    """What a proxy of this configuration is started with. `ports`: where redirected connections come in."""
     matcher = config.proxy_stats_matcher or StatsMatcher()
     connections = config.connection_settings or ConnectionSettings()
     return ProxySettings(
@@ -74,6 +75,8 @@ def settings(config: MeshProxyConfig) -> ProxySettings:
         holds_application=config.hold_application_until_proxy_starts is not False,
         admin_port=config.proxy_admin_port,
         interception="NONE" if config.interception_mode is InterceptionMode.NONE else "REDIRECT",
+        outbound_port=ports.outbound,
+        inbound_port=ports.inbound,
         runtime={key: _scalar(value) for key, value in config.runtime_values.items()},
         stats_prefixes=matcher.inclusion_prefixes,
         stats_suffixes=matcher.inclusion_suffixes,

@@ -139,6 +139,7 @@ class PodMeshSide:
     async def _start_capture(self) -> None:
         if self._identity.interception is Interception.REDIRECT:
             plan = redirect.redirect_plan(self._pod.metadata.annotations)
+            plan = replace(plan, outbound_port=self._settings.outbound_port, inbound_port=self._settings.inbound_port)
             await asyncio.to_thread(redirect.apply, str(self._network.netns), plan)
 
     async def _start_behind(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lateen.base.names import INBOUND_PORT, PROXY_MARK
+from lateen.base.names import PROXY_MARK
 from lateen.node.pod import PodIdentity, ProxyType
 from lateen.node.settings import ProxySettings
 
@@ -62,7 +62,7 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
         "static_resources": {"listeners": own_ports, "clusters": [_relay_cluster(), _admin_cluster()]},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": _runtime(options)}, {"name": "admin", "admin_layer": {}}]},
         "stats_config": {
-            "stats_matcher": {"inclusion_list": {"patterns": [*_kept(settings), _open(pod)]}},
+            "stats_matcher": {"inclusion_list": {"patterns": [*_kept(settings), _open(pod, settings)]}},
             "histogram_bucket_settings": [{"match": {"prefix": "istio"}, "buckets": list(_BUCKETS_MS)}],
         },
         "stats_eviction_interval": "60s",
@@ -82,9 +82,9 @@ def _kept(settings: ProxySettings) -> list[Json]:
     return kept + [{"safe_regex": {"regex": pattern}} for pattern in settings.stats_regexps]
 
 
-def _open(pod: PodIdentity) -> Json:
+def _open(pod: PodIdentity, settings: ProxySettings) -> Json:
     """The gauges that say whether somebody still talks to a leaving pod: of a sidecar its inbound listeners', of a gateway every listener's."""
-    return {"suffix": OPEN_CONNECTIONS if pod.proxy_type is ProxyType.ROUTER else f"_{INBOUND_PORT}{OPEN_CONNECTIONS}"}
+    return {"suffix": OPEN_CONNECTIONS if pod.proxy_type is ProxyType.ROUTER else f"_{settings.inbound_port}{OPEN_CONNECTIONS}"}
 
 
 def node_block(pod: PodIdentity, options: BootstrapOptions) -> Json:
@@ -104,6 +104,8 @@ def node_block(pod: PodIdentity, options: BootstrapOptions) -> Json:
         "WORKLOAD_NAME": pod.workload or pod.name,
         "ENVOY_STATUS_PORT": READY_PORT,
         "ENVOY_PROMETHEUS_PORT": METRICS_PORT,
+        "OUTBOUND_LISTEN_PORT": str(options.settings.outbound_port),
+        "INBOUND_LISTEN_PORT": str(options.settings.inbound_port),
         "MESH_ID": options.settings.mesh_id or options.trust_domain,
         "DNS_CAPTURE": "true" if options.uses_node_dns and pod.proxy_type is ProxyType.SIDECAR else "false",
     }

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from lateen.base.errors import LateenError
-from lateen.base.names import PROXY_MARK
+from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, PROXY_MARK
 from lateen.node import iptables, nftables
 from lateen.node.netns import inside
 from lateen.node.packets import (
@@ -33,8 +33,6 @@ from lateen.node.packets import (
     Transport,
 )
 
-OUTBOUND_PORT: Final = 15001
-INBOUND_PORT: Final = 15006
 DNS_PORT: Final = 15053
 TUNNEL_PORT: Final = 15008
 """Mesh tunnels (HBONE) come in as they are. Source: Istio."""
@@ -66,6 +64,9 @@ class RedirectPlan:
     excluded_interfaces: tuple[str, ...] = ()
     captures_dns: bool = True
     proxy: tuple[Sender, int] = (Sender.MARK, PROXY_MARK)
+    outbound_port: int = OUTBOUND_PORT
+    inbound_port: int = INBOUND_PORT
+    """Where the proxy takes what is intercepted."""
 
 
 def redirect_plan(annotations: Mapping[str, str], captures_dns: bool = True) -> RedirectPlan:
@@ -108,8 +109,8 @@ def _ranges(name: str, text: str) -> tuple[Network, ...]:
 def chains(plan: RedirectPlan) -> tuple[Chain, ...]:
     """The rules, in the order in which they are asked."""
     return (
-        Chain("in_redirect", None, (Rule(_TCP, Redirect(INBOUND_PORT)),)),
-        Chain("redirect", None, (Rule(_TCP, Redirect(OUTBOUND_PORT)),)),
+        Chain("in_redirect", None, (Rule(_TCP, Redirect(plan.inbound_port)),)),
+        Chain("redirect", None, (Rule(_TCP, Redirect(plan.outbound_port)),)),
         Chain("inbound", None, _inbound(plan)),
         Chain("outbound", None, _outbound(plan)),
         Chain("prerouting", Hook.PREROUTING, _entrance(plan)),

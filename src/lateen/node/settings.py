@@ -31,6 +31,9 @@ class ProxySettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     """Of 127.0.0.1 in the pod. None: no port, where Istio opens 15000: whoever is in the pod could stop the proxy there."""
     interception: str = "REDIRECT"
     """REDIRECT or NONE."""
+    outbound_port: int = 15001
+    inbound_port: int = 15006
+    """Where redirected connections come in."""
     runtime: dict[str, bool | int | float | str] = {}
     """Envoy's runtime: name → value."""
     stats_prefixes: tuple[str, ...] = ()

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 
-from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, bound_listener_name, inbound_cluster
+from lateen.base.names import bound_listener_name, inbound_cluster
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, index
+from lateen.mesh.capture import capture_ports
 from lateen.mesh.gateways import RESERVED_PORTS
 from lateen.mesh.inbound import InboundPort, inbound_ports
 from lateen.mesh.model import Protocol
@@ -16,8 +17,11 @@ from lateen.plan.intercept import is_bindable, is_captured, local_address, wildc
 from lateen.plan.listener import Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
 from lateen.plan.outbound import HTTP_PROXY_ROUTE
 
-TAKEN = RESERVED_PORTS | {OUTBOUND_PORT, INBOUND_PORT}
-"""Ports that are opened for other ends; a listener that asks for one is left out, or Envoy would refuse it."""
+
+def _taken(db: Db, view: View) -> frozenset[int]:
+    """Ports that are opened for other ends; a listener that asks for one is left out, or Envoy would refuse it."""
+    own = capture_ports(db, view)
+    return RESERVED_PORTS | {own.outbound, own.inbound}
 
 
 @index
@@ -39,8 +43,9 @@ def bound_listener(db: Db, view: View, name: str) -> Listener | None:
 
 
 def _ingress(db: Db, view: View) -> Iterator[Listener]:
+    taken = _taken(db, view)
     for port in inbound_ports(db, view):
-        if (port.is_bound or not is_captured(view)) and port.port not in TAKEN and is_bindable(port.bind or local_address(view)):
+        if (port.is_bound or not is_captured(view)) and port.port not in taken and is_bindable(port.bind or local_address(view)):
             yield _ingress_listener(db, view, port)
 
 
@@ -66,13 +71,14 @@ def _proxies(db: Db, view: View) -> Iterator[Listener]:
     """HTTP proxies: the mesh's `proxyHttpPort`, and egress listeners of protocol HTTP_PROXY. Source: Istio MeshConfig.proxyHttpPort."""
     if view.is_router:
         return
+    taken = _taken(db, view)
     for egress in egress_listeners(db, view):
-        if egress.port is None or egress.port.protocol is not Protocol.HTTP_PROXY or egress.port.number in TAKEN:
+        if egress.port is None or egress.port.protocol is not Protocol.HTTP_PROXY or egress.port.number in taken:
             continue
         if is_bindable(egress.bind or local_address(view)):
             yield _proxy(egress.bind or local_address(view), egress.port.number)
     port = mesh_field(db, "proxy_http_port")
-    if isinstance(port, int) and port > 0 and port not in TAKEN:
+    if isinstance(port, int) and port > 0 and port not in taken:
         yield _proxy(local_address(view), port)
 
 

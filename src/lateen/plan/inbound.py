@@ -6,10 +6,11 @@ Source: Istio, inbound filter chains by mutual TLS mode and protocol; conditions
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from lateen.base.names import BLACK_HOLE, INBOUND_PASSTHROUGH, INBOUND_PORT, VIRTUAL_INBOUND, ObjectRef, inbound_cluster
+from lateen.base.names import BLACK_HOLE, INBOUND_PASSTHROUGH, VIRTUAL_INBOUND, ObjectRef, inbound_cluster
 from lateen.config.kinds.istio.virtual_service import HttpRetry
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, query
+from lateen.mesh.capture import capture_ports
 from lateen.mesh.inbound import InboundPort, inbound_ports
 from lateen.mesh.model import MtlsMode, Protocol
 from lateen.mesh.peer_authentication import mtls_mode, port_modes
@@ -157,7 +158,8 @@ def _with_http10(chains: list[Chain]) -> list[Chain]:
 
 def virtual_inbound(db: Db, view: View) -> Listener:
     """The listener that takes every connection to the pod."""
-    chains = [Chain(ChainMatch(port=INBOUND_PORT), to_cluster(BLACK_HOLE), name=f"{CATCH_ALL}-blackhole")]
+    own = capture_ports(db, view).inbound
+    chains = [Chain(ChainMatch(port=own), to_cluster(BLACK_HOLE), name=f"{CATCH_ALL}-blackhole")]
     ports = [port for port in inbound_ports(db, view) if not port.is_bound]
     origins: set[ObjectRef] = {port.origin for port in ports if port.origin}
     modes = {port.port: mtls_mode(db, view.namespace, view.labels, port.port) for port in ports}
@@ -173,7 +175,7 @@ def virtual_inbound(db: Db, view: View) -> Listener:
     return Listener(
         VIRTUAL_INBOUND,
         wildcards(view),
-        INBOUND_PORT,
+        own,
         Direction.INBOUND,
         unique_chains(_with_http10(chains) if accepts_http10(db, view) else chains),
         keeps_original_destination=is_captured(view),

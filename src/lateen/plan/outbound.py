@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from lateen.base.names import BLACK_HOLE, INBOUND_PORT, OUTBOUND_PORT, PASSTHROUGH, VIRTUAL_OUTBOUND, bound_listener_name, listener_name, outbound_cluster
+from lateen.base.names import BLACK_HOLE, PASSTHROUGH, VIRTUAL_OUTBOUND, bound_listener_name, listener_name, outbound_cluster
+from lateen.config.capture_ports import CapturePorts
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, index, query
+from lateen.mesh.capture import capture_ports
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.gateways import RESERVED_PORTS
 from lateen.mesh.model import Port, Protocol, Registry, Resolution, Service
@@ -41,7 +43,6 @@ from lateen.plan.tcp_chains import destination_chains, to_cluster
 from lateen.plan.virtual_hosts import DYNAMIC_DNS, DYNAMIC_DNS_CLUSTER
 
 HTTP_PROXY_ROUTE = "http_proxy"
-CAPTURE = frozenset((OUTBOUND_PORT, INBOUND_PORT))
 """Where all traffic is captured: no service can be called at such a port of the wildcard address, and no other's is worth a listener."""
 ALPN_HTTP1 = "istio-http/1.1,istio"
 ALPN_HTTP2 = "istio-h2,istio"
@@ -87,7 +88,9 @@ class Entry:
 class _Entries:
     """Collects contributions by address and port. What an earlier egress listener opened is closed to a later one. Local to one query run."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: CapturePorts) -> None:
+        """`own`: ports where redirected connections come in."""
+        self._own = frozenset((own.outbound, own.inbound))
         self.found: dict[tuple[str, int], tuple[Place, list[Contribution], bool]] = {}
         self._locked: set[tuple[str, int]] = set()
 
@@ -98,7 +101,7 @@ class _Entries:
     def add(self, place: Place, contribution: Contribution, is_bound: bool) -> None:
         """Adds to the listener at a place, or opens it."""
         key = (place.addresses[0], place.port)
-        is_free = is_bindable(place.addresses[0]) and place.port not in ((RESERVED_PORTS | CAPTURE) if is_bound else CAPTURE)
+        is_free = is_bindable(place.addresses[0]) and place.port not in ((RESERVED_PORTS | self._own) if is_bound else self._own)
         if key not in self._locked and is_free:
             self.found.setdefault(key, (place, [], is_bound or place.port == 0))[1].append(contribution)
 
@@ -188,7 +191,7 @@ def outbound_entries(db: Db, view: View) -> tuple[Entry, ...]:
     """All outbound listeners to be, in order of their first service. Empty for a gateway."""
     if view.is_router:
         return ()
-    entries = _Entries()
+    entries = _Entries(capture_ports(db, view))
     for listener in egress_listeners(db, view):
         if listener.port is None:
             entries.lock()
@@ -310,14 +313,15 @@ def to_unknown(policy: OutboundPolicy) -> Tcp:
 
 def virtual_outbound(db: Db, view: View) -> Listener:
     """The listener that takes every captured connection and hands it to the one for its destination, or treats it as unknown."""
-    loop = Chain(ChainMatch(port=OUTBOUND_PORT), to_cluster(BLACK_HOLE), name="virtualOutbound-blackhole")
+    own = capture_ports(db, view).outbound
+    loop = Chain(ChainMatch(port=own), to_cluster(BLACK_HOLE), name="virtualOutbound-blackhole")
     policy = outbound_policy(db, view)
     rest = unknown_chain(policy, "virtualOutbound-catchall-tcp")
     has_names = policy.mode is MeshOutboundMode.ALLOW_ANY_DYNAMIC_DNS
     return Listener(
         VIRTUAL_OUTBOUND,
         wildcards(view),
-        OUTBOUND_PORT,
+        own,
         Direction.OUTBOUND,
         (loop, _by_any_host(view)) if has_names else (loop, rest),
         rest if has_names else None,

@@ -16,10 +16,10 @@ from typing import Any
 
 from judge import REFUSED, with_our_log
 
+from lateen.base.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND
 from lateen.config.store import MESH_CONFIG
 from lateen.insight.simulate.call import Call, ClientTls, Direction, Outcome, Speech
 from lateen.insight.simulate.case import emitted_for
-from lateen.insight.simulate.connection import INBOUND_CAPTURE_PORT, OUTBOUND_CAPTURE_PORT
 from lateen.insight.simulate.emitted import Chain, Emitted, Listener, Serialized
 from lateen.insight.simulate.evaluate import Result, evaluate
 from lateen.mesh.projection import view_of
@@ -122,7 +122,7 @@ def _connections(emitted: Emitted, listener: Listener, chain: Chain, own: str, d
     """Connections that the chain takes and whose handshake succeeds, HTTP first."""
     match = chain.message.filter_chain_match
     host, port = listener.addresses[0]
-    captured = {INBOUND_CAPTURE_PORT: Direction.INBOUND, OUTBOUND_CAPTURE_PORT: Direction.OUTBOUND}.get(port)
+    captured = {VIRTUAL_INBOUND: Direction.INBOUND, VIRTUAL_OUTBOUND: Direction.OUTBOUND}.get(listener.message.name)
     ports = [match.destination_port.value] if match.HasField("destination_port") else [ANY_PORT] if captured else [port]
     any_address = own if captured is Direction.INBOUND or direction is Direction.GATEWAY else "fd00::9" if ":" in host else ANYWHERE
     addresses = [one.address_prefix for one in match.prefix_ranges] or [any_address if host in ("0.0.0.0", "::") else host]

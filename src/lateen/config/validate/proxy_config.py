@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import msgspec
 
 from lateen.base.findings import Finding, Severity
-from lateen.base.names import ROOT_NAMESPACE
+from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, ROOT_NAMESPACE
+from lateen.config.capture_ports import LARGEST_PORT, OWN_PORTS, port_problems
 from lateen.config.defaults import MESH_CONFIG_MAP, MESH_KEY, mesh_config_of
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.istio.mesh_proxy import ConnectionSettings, InterceptionMode, MeshProxyConfig
@@ -19,9 +20,8 @@ from lateen.config.kinds.kubernetes.selectors import LabelSelector
 from lateen.config.validate.names import regex_problem
 from lateen.config.validate.report import Report
 
-OWN_PORTS = frozenset((15001, 15004, 15006, 15008, 15020, 15021, 15053, 15054, 15090))
+TAKEN = OWN_PORTS | {OUTBOUND_PORT, INBOUND_PORT}
 """Ports of the mesh's own in every pod."""
-LARGEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def _problems(config: MeshProxyConfig) -> Iterator[Problem]:
     port = config.proxy_admin_port
     if port is not None and not 0 < port <= LARGEST_PORT:
         yield Problem("proxy_admin_port", "proxyAdminPort", f"no port: {port}")
-    elif port in OWN_PORTS:
+    elif port in TAKEN:
         yield Problem("proxy_admin_port", "proxyAdminPort", f"the mesh uses this port itself: {port}")
     for attribute, path in (("drain_duration", "drainDuration"), ("termination_drain_duration", "terminationDrainDuration")):
         seconds = float(getattr(config, attribute))
@@ -109,6 +109,8 @@ def check_mesh_config(item: ConfigMap) -> tuple[Finding, ...]:
     report = Report(item)
     for problem in problems(config.default_config):
         report.warning(f"data.{MESH_KEY}", f"defaultConfig.{problem.path}: {problem.message}", "it counts as not said")
+    for field, message in port_problems(config):
+        report.warning(f"data.{MESH_KEY}", f"{field}: {message}", "redirected connections come in at 15001 and 15006")
     for path, selector in _selectors(config):
         for place, message in selector_problems(selector):
             report.warning(f"data.{MESH_KEY}", f"{path}{place}: {message}", "nothing meets it")

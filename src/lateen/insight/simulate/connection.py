@@ -9,6 +9,7 @@ import ipaddress
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT, VIRTUAL_INBOUND, VIRTUAL_OUTBOUND
 from lateen.insight.simulate.call import Call, ClientTls, Direction, Speech
 from lateen.insight.simulate.emitted import Chain, Emitted, Listener
 from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2 as components_pb2
@@ -16,8 +17,6 @@ from lateen.wire.pb.envoy.config.listener.v3 import listener_components_pb2 as c
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 TLS_INSPECTOR = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 HTTP_INSPECTOR = "type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"
-INBOUND_CAPTURE_PORT = 15006
-OUTBOUND_CAPTURE_PORT = 15001
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,17 @@ def listener_for(emitted: Emitted, call: Call) -> Listener | None:
     """The listener that takes the call's connection. None: there is none. Source: Envoy, hand-off of restored connections."""
     match call.direction:
         case Direction.INBOUND:
-            return _listening(emitted, call.address, INBOUND_CAPTURE_PORT)
+            return _capturing(emitted, call.address, VIRTUAL_INBOUND, INBOUND_PORT)
         case Direction.OUTBOUND:
-            return _listening(emitted, call.address, call.port) or _listening(emitted, call.address, OUTBOUND_CAPTURE_PORT)
+            return _listening(emitted, call.address, call.port) or _capturing(emitted, call.address, VIRTUAL_OUTBOUND, OUTBOUND_PORT)
         case Direction.GATEWAY:
             return _listening(emitted, call.address, call.port)
+
+
+def _capturing(emitted: Emitted, address: str, name: str, port: int) -> Listener | None:
+    """The listener that takes what is redirected from this address: at the port of the one of that name, for the mesh chooses it; else at `port`."""
+    found = next((one for one in emitted.listeners if one.message.name == name and one.addresses), None)
+    return _listening(emitted, address, found.addresses[0][1] if found is not None else port)
 
 
 def _listening(emitted: Emitted, address: str, port: int) -> Listener | None:
