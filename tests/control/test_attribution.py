@@ -44,14 +44,15 @@ RULE, ROUTE = ObjectRef("DestinationRule", "shop", "web"), ObjectRef("VirtualSer
 @query
 def planted(db: Db, view: View, type_: ResourceType, name: str) -> Resource | None:
     """What the mesh emits, but: a connect timeout of 4.242 s becomes one that Envoy refuses, and a weight of 42 a regex that it refuses; of 4.343 s, one
-    that is found out before it is sent."""
+    that is found out before it is sent, and of 4.444 s one that doesn't name what it comes from, too."""
     found = resource(db, view, type_, name)
     if found is not None and type_ is ResourceType.CLUSTER:
         cluster = cluster_pb2.Cluster.FromString(found.body)
         milliseconds = cluster.connect_timeout.ToMilliseconds()
-        if milliseconds in (4242, 4343):
+        if milliseconds in (4242, 4343, 4444):
             cluster.connect_timeout.FromSeconds(-1)
-            return Resource(type_, name, cluster.SerializeToString(), found.origins, problem(cluster) if milliseconds == 4343 else "")
+            origins = found.origins - {RULE} if milliseconds == 4444 else found.origins
+            return Resource(type_, name, cluster.SerializeToString(), origins, "" if milliseconds == 4242 else problem(cluster))
     if found is not None and type_ is ResourceType.ROUTE:
         table = route_pb2.RouteConfiguration.FromString(found.body)
         for host in table.virtual_hosts:
@@ -153,6 +154,14 @@ async def test_what_is_found_out_is_never_sent(tmp_path):
         assert finding.code == "LTN0602"
         assert "connect_timeout" in finding.message
         assert not any(event["event"] == "rejected" for event in rig.seen)
+
+
+async def test_what_is_to_blame_is_found_where_a_resource_does_not_name_it(tmp_path):
+    async with Rig(tmp_path) as rig:
+        rig.write(rule(4444, "v1", "v2"))
+        await rig.until(lambda: RULE in rig.pilot.facts.quarantined, "the rule is quarantined, not the service")
+        await rig.until(lambda: rig.pilot.catalog.withheld == (), "its last good form is published")
+        assert set(rig.pilot.facts.quarantined) == {RULE}
 
 
 async def test_several_changes_at_once_and_only_one_is_to_blame(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from lateen.insight.scratch import Scratch, Suspect
+from lateen.plan.server_tls import CURVES
 from lateen.wire.binary import envoy_path
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.wire.pb.envoy.config.endpoint.v3 import endpoint_pb2
@@ -48,10 +49,10 @@ def listener(*matches, address="127.0.0.1"):
     return found
 
 
-def with_context(sni):
+def with_context(sni="", curves=()):
     found = cluster()
     found.transport_socket.name = "envoy.transport_sockets.tls"
-    found.transport_socket.typed_config.CopyFrom(packed(tls_pb2.UpstreamTlsContext(sni=sni)))
+    found.transport_socket.typed_config.CopyFrom(packed(tls_pb2.UpstreamTlsContext(sni=sni, common_tls_context={"tls_params": {"ecdh_curves": curves}})))
     return found
 
 
@@ -77,6 +78,10 @@ BAD = {
     "small ring above large": cluster(lb_policy="RING_HASH", ring_hash_lb_config={"minimum_ring_size": 9, "maximum_ring_size": 8}),
     "name where static": cluster(type="STATIC", load_assignment={"cluster_name": "c", "endpoints": [{"lb_endpoints": [endpoint("a.example.com")]}]}),
     "inside of a packed one": with_context("s" * 256),
+    "zero byte in a server name": with_context("a\0b"),
+    "bound to a name": cluster(upstream_bind_config={"source_address": {"address": "localhost", "port_value": 0}}),
+    "curves twice": with_context(curves=("P-256", "X25519", "P-256")),
+    "unknown curve": with_context(curves=("P-255",)),
     "port beyond": endpoints({"lb_endpoints": [endpoint(port=65536)]}),
     "weight zero": endpoints({"lb_endpoints": [endpoint(weight=0)]}),
     "weights beyond 32 bits": endpoints({"lb_endpoints": [endpoint(weight=2**31), endpoint("10.0.0.2", weight=2**31)]}),
@@ -110,6 +115,8 @@ GOOD = {
     "cluster": cluster(outlier_detection={"max_ejection_percent": 100}, lb_policy="RING_HASH", ring_hash_lb_config={"minimum_ring_size": 8}),
     "name where resolved": cluster(type="STRICT_DNS", load_assignment={"cluster_name": "c", "endpoints": [{"lb_endpoints": [endpoint("a.example.com")]}]}),
     "server name": with_context("s" * 255),
+    "bound to an address": cluster(upstream_bind_config={"source_address": {"address": "::1", "port_value": 0}}),
+    "curves": with_context(curves=sorted(CURVES)),
     "weights": endpoints({"lb_endpoints": [endpoint(weight=2**31), endpoint("fd00::1", weight=2**31 - 1)]}),
     "domains": routes(domains=("a.b", "*.b", "a.*", "*")),
     "pattern": routes(route({"safe_regex": {"regex": "(a|b)+"}}, to={"regex_rewrite": {"pattern": {"regex": "(a)"}, "substitution": "\\1\\0\\\\"}})),

@@ -2,8 +2,8 @@
 
 A resource that `xds.check` finds a problem in is withheld: no proxy sees it. One that a proxy refuses all the same is an untrusted claim, which a
 scratch Envoy reproduces, or else only that proxy is marked. Then the objects that the resource comes from are tried one by one in their earlier form, the
-latest change first, until the result is there and good (if none does that: until it is gone): that object's last good form stays in force, and a finding
-says why. Called by `control.daemon`; pilot tells.
+latest change first, and after them what else has changed, until the result is there and good (if none does that: until it is gone): that object's last good
+form stays in force, and a finding says why. Called by `control.daemon`; pilot tells.
 """
 
 import asyncio
@@ -121,7 +121,8 @@ class Attribution:
 
     async def _blame(self, origins: frozenset[ObjectRef], args: Wanted, reason: str, is_good: Callable[[Resource], Awaitable[bool]]) -> None:
         pilot, name = self._pilot, args[2]
-        candidates = pilot.candidates(origins)
+        named = pilot.candidates(origins)
+        candidates = tuple(dict.fromkeys((*named, *pilot.candidates(()))))
         seen, db = {ref: (pilot.overlay.written(ref), pilot.before(ref)) for ref in candidates}, pilot.db.from_scratch()  # of one moment: pilot goes on below
         now: Resource | None = (await asyncio.to_thread(db.read, pilot.catalog.resource_query, args)).value
         if now is None or await is_good(now):  # what was wrong was an object that is quarantined or mended since: it is only not published yet
@@ -132,7 +133,9 @@ class Attribution:
             if found is not None and await is_good(found):
                 culprit = ref
                 break
-            if found is None and culprit is None:  # without a good object, too, there is nothing to be wrong: it is to blame only if no other is
+            if (
+                found is None and culprit is None and ref in named
+            ):  # without a good object, too, there is nothing to be wrong: it is to blame only if no other is
                 culprit = ref
         if culprit is None:
             looked_at = [str(ref) for ref in candidates]

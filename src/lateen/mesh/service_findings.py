@@ -125,4 +125,4 @@ def _endpoints(service: Service, found: tuple[Endpoint, ...], key: ObjectRef) ->
 
 
 def _is_literal(address: str) -> bool:
-    return address.startswith("unix://") or ":" in address or address.replace(".", "").isdigit()
+    return address.startswith("unix://") or (":" in address and "%" not in address) or address.replace(".", "").isdigit()

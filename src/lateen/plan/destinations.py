@@ -3,7 +3,7 @@
 A missing host, port or subset still names a cluster, as in Istio: the request gets 503 rather than another route.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lateen.base.names import outbound_cluster
 from lateen.config.kinds.istio.traffic_policy import ConsistentHash
@@ -82,8 +82,10 @@ def hash_keys(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset:
 
 @query
 def _hash_keys(db: Db, key: RuleKey, port: int, subset: str) -> tuple[HashKey, ...]:
-    balancer = policy_of(db, rule_of(db, key), port, subset).load_balancer
-    return _keys(balancer.consistent_hash) if balancer is not None and balancer.consistent_hash is not None else ()
+    rule = rule_of(db, key)
+    balancer = policy_of(db, rule, port, subset).load_balancer
+    found = _keys(balancer.consistent_hash) if balancer is not None and balancer.consistent_hash is not None else ()
+    return tuple(replace(one, origins=rule.origins) for one in found) if rule is not None else found
 
 
 def _keys(written: ConsistentHash) -> tuple[HashKey, ...]:

@@ -125,7 +125,7 @@ class Tcp:
     """Bytes are forwarded. Durations in seconds; `idle_timeout_s` None: Envoy's hour, 0: none. `is_hashed_by_source`: the source address chooses the host.
 
     `takes_server_name`: the cluster is named by the connection's SNI; `targets` is empty then. `is_mutual`: the chain ends mesh TLS.
-    `names`: the server name is looked up there, for port `names_port`; None: it isn't."""
+    `names`: the server name is looked up there, for port `names_port`; None: it isn't. `origins`: the DestinationRules that say how bytes are forwarded."""
 
     targets: tuple[TcpTarget, ...]
     stat_prefix: str = ""
@@ -137,6 +137,7 @@ class Tcp:
     names_port: int = 0
     tunnel: Tunnel | None = None
     is_mutual: bool = False
+    origins: tuple[ObjectRef, ...] = ()
 
 
 @dataclass(frozen=True)

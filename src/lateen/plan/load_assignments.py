@@ -94,7 +94,7 @@ def is_address(text: str) -> bool:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # the zone of a link-local address means something on one machine only
 
 
 def _labels(endpoint: Endpoint) -> Labels:

@@ -14,7 +14,7 @@ from lateen.config.kinds.istio.traffic_policy import (
     TcpKeepalive,
 )
 from lateen.mesh.model import Protocol
-from lateen.plan.cluster import Balancer, Breakers, Choice, Http, Keepalive, Maglev, Outlier, RingHash, Simple, SlowStart
+from lateen.plan.cluster import UNLIMITED, Balancer, Breakers, Choice, Http, Keepalive, Maglev, Outlier, RingHash, Simple, SlowStart
 
 DEFAULT_RING = 1024
 MAX_RING = 8388608
@@ -89,8 +89,8 @@ def keepalive(pool: ConnectionPool | None, mesh: TcpKeepalive | None) -> Keepali
         if said is not None:
             found = Keepalive(
                 probes=said.probes or found.probes,
-                time_s=int(said.time) if said.time else found.time_s,
-                interval_s=int(said.interval) if said.interval else found.interval_s,
+                time_s=min(int(said.time), UNLIMITED) if said.time else found.time_s,
+                interval_s=min(int(said.interval), UNLIMITED) if said.interval else found.interval_s,
             )
     return found
 

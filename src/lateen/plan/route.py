@@ -113,7 +113,7 @@ class Retries:
 class HashKey:
     """What of a request chooses the endpoint. Exactly one of `header`, `cookie`, `query` is not empty, or `is_source_ip`.
 
-    `cookie_ttl_s` None: a cookie is never made; 0: a session cookie."""
+    `cookie_ttl_s` None: a cookie is never made; 0: a session cookie. `origins`: the DestinationRules that say so."""
 
     header: str = ""
     cookie: str = ""
@@ -122,6 +122,7 @@ class HashKey:
     cookie_attributes: tuple[tuple[str, str], ...] = ()
     query: str = ""
     is_source_ip: bool = False
+    origins: tuple[ObjectRef, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,4 +248,5 @@ class VirtualHost:
     @property
     def origins(self) -> frozenset[ObjectRef]:
         """The objects that decided it."""
-        return frozenset(route.origin for route in self.routes if route.origin)
+        rules = (origin for route in self.routes if isinstance(route.action, Forward) for key in route.action.hash_keys for origin in key.origins)
+        return frozenset((*(route.origin for route in self.routes if route.origin), *rules))

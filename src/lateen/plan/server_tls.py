@@ -26,7 +26,8 @@ MESH_CIPHERS = (
     "AES128-GCM-SHA256",
 )
 """What inbound mesh TLS accepts below TLS 1.3. Source: Istio's defaults."""
-_CURVES = frozenset(("X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"))
+CURVES = frozenset(("X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"))
+"""Key exchange curves that Envoy knows."""
 _HASH_LENGTH, _SPKI_LENGTH = 64, 44
 _MESH_VERSIONS = {MeshTlsProtocol.TLSV1_2: "TLSv1_2", MeshTlsProtocol.TLSV1_3: "TLSv1_3"}
 _VERSIONS = {TlsProtocol.TLSV1_0: "TLSv1_0", TlsProtocol.TLSV1_1: "TLSv1_1", TlsProtocol.TLSV1_2: "TLSv1_2", TlsProtocol.TLSV1_3: "TLSv1_3"}
@@ -50,8 +51,13 @@ def mesh_tls(db: Db, for_http: bool) -> ServerTls:
         min_version=_MESH_VERSIONS.get(settings.min_protocol_version, "TLSv1_2"),
         max_version="TLSv1_3",
         ciphers=known_ciphers(settings.cipher_suites) or MESH_CIPHERS,
-        curves=tuple(name for name in settings.ecdh_curves if name in _CURVES),
+        curves=_curves(settings.ecdh_curves),
     )
+
+
+def _curves(written: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that Envoy knows, each once: it refuses a list that says one twice."""
+    return tuple(dict.fromkeys(name for name in written if name in CURVES))
 
 
 def known_ciphers(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -136,7 +142,7 @@ def server_tls(db: Db, tls: Written, is_http: bool) -> ServerTls:
         min_version=low,
         max_version=_VERSIONS.get(tls.max_protocol_version, ""),
         ciphers=known_ciphers(tls.cipher_suites) or known_ciphers(defaults.cipher_suites),
-        curves=tuple(name for name in tls.ecdh_curves or defaults.ecdh_curves if name in _CURVES),
+        curves=_curves(tls.ecdh_curves or defaults.ecdh_curves),
         certificate_hashes=tuple(text for text in tls.verify_certificate_hash if _is_hash(text)),
         certificate_spki=tuple(text for text in tls.verify_certificate_spki if len(text) == _SPKI_LENGTH),
     )

@@ -26,20 +26,20 @@ def to_cluster(cluster: str) -> Tcp:
 
 
 @query
-def _policy(db: Db, eyes: Scope, labels: Labels, host: str, subset: str) -> TrafficPolicy:
-    """What a DestinationRule says of a host and subset; what it says of single ports counts for their clusters alone, as in Istio."""
+def _policy(db: Db, eyes: Scope, labels: Labels, host: str, subset: str) -> tuple[TrafficPolicy, tuple[ObjectRef, ...]]:
+    """What DestinationRules say of a host and subset, and which; what they say of single ports counts for their clusters alone, as in Istio."""
     seen = service_seen(db, eyes, host)
     rule = destination_rule(db, eyes.namespace, seen.namespace if seen else eyes.namespace, host, labels)
-    return policy_of(db, rule, 0, subset)
+    return policy_of(db, rule, 0, subset), rule.origins if rule is not None else ()
 
 
 def _forward(db: Db, view: View, destinations: tuple[TcpDestination, ...], is_split: bool) -> Tcp:
     """The first destination's DestinationRule says how long connections may last and idle, and whether the source address chooses the host."""
     first = destinations[0]
     if has_connection_rules(db, first.host):
-        policy = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.subset)
+        policy, rules = _policy(db, scope(db, view), rule_labels(db, view.namespace, view.labels), first.host, first.subset)
     else:
-        policy = TrafficPolicy()
+        policy, rules = TrafficPolicy(), ()
     pool = (policy.connection_pool.tcp if policy.connection_pool else None) or TcpPool()
     balancer = policy.load_balancer
     hashed = balancer is not None and balancer.consistent_hash is not None and bool(balancer.consistent_hash.use_source_ip)
@@ -52,6 +52,7 @@ def _forward(db: Db, view: View, destinations: tuple[TcpDestination, ...], is_sp
         max_duration_s=pool.max_connection_duration,
         is_hashed_by_source=hashed,
         tunnel=Tunnel(tunnel.protocol or "CONNECT", f"{tunnel.target_host}:{tunnel.target_port}") if tunnel and not is_split else None,
+        origins=rules,
     )
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from lateen.mesh.header_values import is_format
 from lateen.plan.http_match import MAX_PROGRAM
+from lateen.plan.server_tls import CURVES
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.xds.constraints import Constraints, Test
 
@@ -157,6 +158,22 @@ def _assignment(assignment: Any) -> str:
     return next((f".endpoints: the sum of the weights at priority {one} is above {_MOST}" for one, total in totals.items() if total > _MOST), "")
 
 
+def _bound(binding: Any) -> str:
+    address = binding.source_address.address
+    return f".source_address: {address!r} is no address" if binding.HasField("source_address") and not is_address(address) else ""
+
+
+def _client_tls(context: Any) -> str:
+    return ".sni: a zero byte" if "\0" in context.sni else ""
+
+
+def _parameters(parameters: Any) -> str:
+    curves = parameters.ecdh_curves
+    if unknown := next((one for one in curves if one not in CURVES), ""):
+        return f".ecdh_curves: no curve that Envoy knows: {unknown!r}"
+    return "" if len(set(curves)) == len(curves) else ".ecdh_curves: the same twice"
+
+
 def _cluster(cluster: Any) -> str:
     ring = cluster.ring_hash_lb_config
     if cluster.HasField("ring_hash_lb_config") and ring.HasField("maximum_ring_size") and ring.minimum_ring_size.value > ring.maximum_ring_size.value:
@@ -207,6 +224,7 @@ def _networks(ranges: Any) -> tuple[object, ...]:
 
 
 _ENVOY = "envoy.config."
+_TLS = "envoy.extensions.transport_sockets.tls.v3."
 RULES: dict[str, Test] = {
     "google.protobuf.Duration": _duration,
     "envoy.type.matcher.v3.RegexMatcher": _regex,
@@ -220,6 +238,9 @@ RULES: dict[str, Test] = {
     f"{_ENVOY}core.v3.HeaderValueOption": _header,
     f"{_ENVOY}core.v3.Pipe": _pipe,
     f"{_ENVOY}core.v3.CidrRange": _range,
+    f"{_ENVOY}core.v3.BindConfig": _bound,
+    f"{_TLS}UpstreamTlsContext": _client_tls,
+    f"{_TLS}TlsParameters": _parameters,
     f"{_ENVOY}endpoint.v3.ClusterLoadAssignment": _assignment,
     f"{_ENVOY}cluster.v3.Cluster": _cluster,
     f"{_ENVOY}listener.v3.Listener": _listener,

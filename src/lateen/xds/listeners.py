@@ -11,7 +11,7 @@ from lateen.mesh.view import View
 from lateen.plan.access_logs import AccessLog, access_logs
 from lateen.plan.buffers import client_side_bytes
 from lateen.plan.http_settings import HttpSettings, settings_for
-from lateen.plan.listener import Chain, Direction, Http, Listener, Patience, Role
+from lateen.plan.listener import Chain, Direction, Http, Listener, Patience, Role, Tcp
 from lateen.plan.listeners import listener
 from lateen.plan.listeners import listener_names as planned_names
 from lateen.wire.pb.envoy.config.core.v3 import address_pb2, base_pb2
@@ -58,7 +58,9 @@ def _emitted(db: Db, plan: Listener, settings: tuple[tuple[Role, HttpSettings], 
 
 
 def _origins(plan: Listener) -> frozenset[ObjectRef]:
-    return plan.origins | {chain.origin for chain in _all_chains(plan) if chain.origin}
+    chains = _all_chains(plan)
+    rules = (origin for chain in chains if isinstance(chain.does, Tcp) for origin in chain.does.origins)
+    return plan.origins.union((chain.origin for chain in chains if chain.origin), rules)
 
 
 def _all_chains(plan: Listener) -> tuple[Chain, ...]:
