@@ -1,7 +1,7 @@
 """Runs the `console` blocks of a Markdown file: each `$ command` in bash at the repository's root, its output compared with the lines below it.
 
 In the expected output `…` stands for any text, also over lines; a block without expected lines only has to succeed. `# exit 1` after a command expects that code.
-A line `# until: TEXT` below a command repeats the command until TEXT is in its output (30 s).
+A line `# until: TEXT` below a command repeats the command until TEXT is in its output (90 s).
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_TIMEOUT_S = 180
-UNTIL_S = 30
+UNTIL_S = 90
 
 
 @dataclass

@@ -84,7 +84,7 @@ def test_a_cluster_that_is_not_there_fails_at_once_and_works_when_it_is(scoped: 
         status, _ = mesh.curl("--max-time", "2", "http://early:8080/version")
         assert status == 503
     (folder / "late.yaml").write_text(EXTRA.replace("NAME", "late"))
-    until(lambda: mesh.curl("http://early:8080/version")[0] == 200, 30, "the service that came late answers")
+    until(lambda: mesh.curl("http://early:8080/version")[0] == 200, 60, "the service that came late answers")
 
 
 def test_edits_reach_fetched_clusters(scoped: tuple[Mesh, Path]) -> None:
@@ -108,8 +108,8 @@ def test_without_control_fetched_clusters_serve_a_new_envoy_and_others_fail_inst
     try:
         os.kill(control, signal.SIGKILL)
         os.kill(before, signal.SIGKILL)
-        until(lambda: is_replaced(mesh, before), 30, "a new Envoy")
-        until(lambda: mesh.curl("http://payment:8080/version")[0] == 200, 30, "what was fetched serves")
+        until(lambda: is_replaced(mesh, before), 60, "a new Envoy")
+        until(lambda: mesh.curl("http://payment:8080/version")[0] == 200, 60, "what was fetched serves")
         assert lines_answered(mesh)
         for _ in range(2):
             assert mesh.curl("http://unused:8080/version")[0] == 503
@@ -117,7 +117,7 @@ def test_without_control_fetched_clusters_serve_a_new_envoy_and_others_fail_inst
     finally:
         os.kill(up, signal.SIGCONT)
     until(lambda: mesh.pid("control") != control and mesh.is_ready(), 60, "control is back")
-    until(lambda: mesh.curl("http://unused:8080/version")[0] == 200, 30, "what failed without control")
+    until(lambda: mesh.curl("http://unused:8080/version")[0] == 200, 60, "what failed without control")
     log = mesh.lateen("logs", "--access", *CLIENT).stdout
     assert "payment" in log and "PassthroughCluster" not in log
     assert {"payment", "unused", "ledger"} <= hosts(mesh)
@@ -150,5 +150,5 @@ def test_an_envoy_that_starts_anew_has_what_was_fetched_before(scoped: tuple[Mes
     held = hosts(mesh)
     before = next(pids[-1] for pod, pids in mesh.pod_pids().items() if "client" in pod)
     os.kill(before, signal.SIGKILL)
-    until(lambda: is_replaced(mesh, before), 30, "a new Envoy")
-    until(lambda: mesh.lateen("proxy-config", "cluster", *CLIENT).returncode == 0 and hosts(mesh) == held, 30, "the clusters it had, unasked")
+    until(lambda: is_replaced(mesh, before), 60, "a new Envoy")
+    until(lambda: mesh.lateen("proxy-config", "cluster", *CLIENT).returncode == 0 and hosts(mesh) == held, 60, "the clusters it had, unasked")

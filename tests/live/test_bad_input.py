@@ -87,12 +87,12 @@ def test_bad_edits_disturb_nothing(mesh: Mesh) -> None:
     good = (folder / "mesh.yaml").read_text()
     for what, (text, expected) in BAD.items():
         (folder / "bad.yaml").write_text(text)
-        until(lambda expected=expected: mesh.said(expected), 20, f"{what}: {expected}")
+        until(lambda expected=expected: mesh.said(expected), 60, f"{what}: {expected}")
         assert mesh.curl("http://booking:8080/book")[0] == 200, what
     (folder / "bad.yaml").unlink()
     (folder / "mesh.yaml").write_text("")  # half-written
     (folder / "mesh.yaml").write_text(good[: len(good) // 2] + "\n  - [")
-    until(lambda: mesh.said("mesh.yaml:"), 20, "the half-written file is reported")
+    until(lambda: mesh.said("mesh.yaml:"), 60, "the half-written file is reported")
     for _ in range(5):
         assert '"v2"' in mesh.curl("http://payment:8080/version", "-H", "x-user: tester")[1]
     (folder / "mesh.yaml").write_text(good)
@@ -131,7 +131,7 @@ def test_an_edit_is_judged_beside_what_runs(mesh: Mesh, tmp_path: Path) -> None:
     edit.write_text(route % "nobody")
     assert mesh.lateen("validate", "--name", mesh.name, "-f", str(edit)).returncode == 1
     (folder / "edit.yaml").write_text(route % "nobody")
-    until(lambda: "no service has this host: `nobody`" in mesh.lateen("status").stdout, 30, "status names the missing host")
+    until(lambda: "no service has this host: `nobody`" in mesh.lateen("status").stdout, 60, "status names the missing host")
 
 
 def test_a_demo_whose_port_is_taken_says_what_to_type_and_runs(mesh: Mesh) -> None:

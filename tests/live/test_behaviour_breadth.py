@@ -146,7 +146,7 @@ def test_mirrors_by_their_percentage(wide: tuple[Mesh, dict[int, int]]) -> None:
     def seen(url: str) -> int:
         return json.loads(mesh.curl(f"{url}/seen", namespace="shop")[1]).get(path, 0)
 
-    until(lambda: seen("http://legacy.outside:8000") == 100, 20, "every request is copied")
+    until(lambda: seen("http://legacy.outside:8000") == 100, 60, "every request is copied")
     assert 20 <= seen("http://v2:8000") <= 80  # 50 expected, standard deviation 5
 
 
@@ -160,7 +160,7 @@ def test_each_try_has_its_own_time(wide: tuple[Mesh, dict[int, int]]) -> None:
     mesh, path = wide[0], f"/sleep/2.{uuid.uuid4().int % 10**9}"
     assert mesh.curl(f"http://wide:8000{path}", namespace="shop")[0] == 504
     ask = "http://127.0.0.1:8000/seen"
-    until(lambda: json.loads(mesh.exec("deploy/echo-v1", "curl", "-s", ask, namespace="shop").stdout).get(path) == 3, 20, "one try and two retries")
+    until(lambda: json.loads(mesh.exec("deploy/echo-v1", "curl", "-s", ask, namespace="shop").stdout).get(path) == 3, 60, "one try and two retries")
 
 
 def test_retries_go_to_other_endpoints_of_all_localities(wide: tuple[Mesh, dict[int, int]]) -> None:

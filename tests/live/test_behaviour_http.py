@@ -36,7 +36,7 @@ def test_a_mirror_sees_what_the_first_answers(shop: Mesh) -> None:
     path = f"/mirror/{uuid.uuid4()}"
     status, answer = ask(shop, path)
     assert (status, answer["version"]) == (200, "v1")
-    until(lambda: ask(shop, "/seen", host="v2:8000")[1].get(path) == 1, 10, "v2 got its copy")
+    until(lambda: ask(shop, "/seen", host="v2:8000")[1].get(path) == 1, 60, "v2 got its copy")
 
 
 def test_cors_preflight_is_answered_by_the_proxy_for_allowed_origins_only(shop: Mesh) -> None:

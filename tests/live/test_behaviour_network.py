@@ -18,7 +18,7 @@ def test_the_near_zone_answers_until_it_fails(shop: Mesh) -> None:
     assert versions(shop, "http://near:8000/", 12) == {"v1": 12}  # the client's zone
     pod = next(item["name"] for item in shop.json("ps")["pods"] if item["name"].startswith("echo-v1"))
     assert shop.exec(pod, "curl", "-s", "http://127.0.0.1:8000/break", namespace="shop").returncode == 0
-    until(lambda: versions(shop, "http://near:8000/", 4) == {"v2": 4}, 20, "the next zone answers")
+    until(lambda: versions(shop, "http://near:8000/", 4) == {"v2": 4}, 60, "the next zone answers")
     assert shop.exec(pod, "curl", "-s", "http://127.0.0.1:8000/mend", namespace="shop").returncode == 0
 
 

@@ -44,10 +44,10 @@ def test_bookinfo_comes_up_and_routes(mesh: Mesh, bookinfo: Path) -> None:
     versions = {product(url)["from"][1]["version"] for _ in range(12)}
     assert versions == {"v1"}
     (extra / "routes.yaml").write_text((networking / "virtual-service-reviews-test-v2.yaml").read_text())
-    until(lambda: product(url, "jason")["from"][1].get("version") == "v2", 20, "jason sees v2")
+    until(lambda: product(url, "jason")["from"][1].get("version") == "v2", 60, "jason sees v2")
     jason = product(url, "jason")["from"][1]
     assert jason["from"][0]["name"] == "ratings"
     assert product(url)["from"][1]["version"] == "v1"
     (extra / "routes.yaml").write_text((networking / "virtual-service-reviews-50-v3.yaml").read_text())
-    until(lambda: product(url)["from"][1]["version"] == "v3", 20, "half of them see v3")
+    until(lambda: product(url)["from"][1]["version"] == "v3", 60, "half of them see v3")
     assert {product(url)["from"][1]["version"] for _ in range(40)} == {"v1", "v3"}

@@ -69,7 +69,7 @@ class Editor:
             temporary.write_text(text)
             temporary.replace(self.folder / f"{name}.yaml")
         self.count += 1
-        until(lambda: self.told() >= before + objects, 30, f"edit {self.count} of {[name for name, _ in files]} is told; last lines: {self.mesh.lines[-5:]}")
+        until(lambda: self.told() >= before + objects, 60, f"edit {self.count} of {[name for name, _ in files]} is told; last lines: {self.mesh.lines[-5:]}")
 
 
 def both(host: str, weights: dict[str, int], route_first: bool, timeout_ms: int = 1000) -> str:

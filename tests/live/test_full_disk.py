@@ -58,20 +58,20 @@ def fill(path: Path) -> None:
 def test_a_full_disk_disturbs_nothing_and_is_told(small: Mesh) -> None:
     yaml, before = Path(f"{small.home}-yaml"), small.pod_pids()
     fill(small.home / "filler")
-    until(lambda: small.said("no room on the disk of"), 20, "the full disk is told")
+    until(lambda: small.said("no room on the disk of"), 60, "the full disk is told")
     assert small.curl("http://booking:8080/book")[0] == 200
     (yaml / "route.yaml").write_text(ROUTE)
-    until(lambda: small.curl("http://teapot.example/")[0] == 418, 30, "an edit arrives")
+    until(lambda: small.curl("http://teapot.example/")[0] == 418, 60, "an edit arrives")
     (yaml / "late.yaml").write_text(POD)
-    until(lambda: small.said("No space left on device"), 30, "the pod that has no room says so")
+    until(lambda: small.said("No space left on device"), 60, "the pod that has no room says so")
     for daemon in ("node", "control"):
         dead = small.pid(daemon)
         os.kill(dead, signal.SIGKILL)
-        until(lambda daemon=daemon, dead=dead: small.pid(daemon) != dead, 30, f"{daemon} is started again")
+        until(lambda daemon=daemon, dead=dead: small.pid(daemon) != dead, 60, f"{daemon} is started again")
         assert small.curl("http://booking:8080/book")[0] == 200
     assert small.up_process is not None and small.up_process.poll() is None
     (small.home / "filler").unlink()
-    until(lambda: small.said("there is room again"), 20, "the room is told")
+    until(lambda: small.said("there is room again"), 60, "the room is told")
     until(lambda: small.is_ready() and "booking/late" in small.pod_pids(), 90, "everything runs, the late pod too")
     after = small.pod_pids()
     assert {name: after[name] for name in before} == before

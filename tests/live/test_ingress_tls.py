@@ -62,7 +62,7 @@ def served(port: int, host: str) -> int | None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain, server_hostname=host) as secured:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as plain, context.wrap_socket(plain, server_hostname=host) as secured:
             return x509.load_der_x509_certificate(secured.getpeercert(binary_form=True)).serial_number
     except OSError:
         return None
@@ -76,21 +76,21 @@ def test_certificates_of_a_gateway(mesh: Mesh) -> None:
     write_secret(folder / "first.yaml", "first", chain, key)
     mesh.start(folder)
     port = int(mesh.ingress().rpartition(":")[2])
-    until(lambda: served(port, "first.example.com") == serial, 20, "the first server answers though the second has no certificate")
+    until(lambda: served(port, "first.example.com") == serial, 60, "the first server answers though the second has no certificate")
     assert served(port, "second.example.com") is None
     assert "IST0101" in mesh.output(), "the missing Secret is told"
     envoy = mesh.pod_pids()
 
     chain, key, other = certificate("second.example.com")
     write_secret(folder / "second.yaml", "second", chain, key)
-    until(lambda: served(port, "second.example.com") == other, 20, "the second server has its certificate")
+    until(lambda: served(port, "second.example.com") == other, 60, "the second server has its certificate")
 
     chain, key, newer = certificate("first.example.com")
     write_secret(folder / "first.yaml", "first", chain, key)
-    until(lambda: served(port, "first.example.com") == newer, 20, "the new certificate is served")
+    until(lambda: served(port, "first.example.com") == newer, 60, "the new certificate is served")
 
     write_secret(folder / "first.yaml", "first", chain, certificate("first.example.com")[1])
-    until(lambda: "IST0161" in mesh.output(), 20, "a key that is not the certificate's is told")
+    until(lambda: "IST0161" in mesh.output(), 60, "a key that is not the certificate's is told")
     assert served(port, "second.example.com") == other
     assert served(port, "first.example.com") == newer, "what worked goes on"
     assert mesh.pod_pids() == envoy, "no proxy was restarted"

@@ -44,7 +44,7 @@ def test_requests_do_not_notice_a_dead_control(mesh: Mesh) -> None:
     finally:
         os.kill(up, signal.SIGCONT)
     assert result["failed"] == {} and result["ok"] == REQUESTS
-    until(lambda: mesh.pid("control") != control and mesh.lateen("status").returncode in (0, 1), 30, "control is back")
+    until(lambda: mesh.pid("control") != control and mesh.lateen("status").returncode in (0, 1), 60, "control is back")
 
 
 @pytest.mark.parametrize("order", [("control", "node"), ("node", "control")])
@@ -53,7 +53,7 @@ def test_up_restarts_dead_daemons_and_adopts_pods(booking: Mesh, order: tuple[st
     for daemon in order:
         old = booking.pid(daemon)
         os.kill(old, signal.SIGKILL)
-        until(lambda daemon=daemon, old=old: booking.pid(daemon) != old, 20, f"a new {daemon}")
+        until(lambda daemon=daemon, old=old: booking.pid(daemon) != old, 60, f"a new {daemon}")
     until(booking.is_ready, 60, "ready again")
     assert booking.pod_pids() == pids
     assert booking.curl("http://booking:8080/book")[0] == 200
@@ -67,8 +67,8 @@ def test_next_up_adopts_after_everything_was_killed(mesh: Mesh, order: tuple[str
     for daemon in order:
         os.kill(victims[daemon], signal.SIGKILL)
     for daemon in ("control", "node"):  # `up` may have begun new ones before it died
-        until(lambda daemon=daemon: not alive(victims[daemon]), 10, f"{daemon} is dead")
-    mesh.up_process.wait(10)
+        until(lambda daemon=daemon: not alive(victims[daemon]), 60, f"{daemon} is dead")
+    mesh.up_process.wait(60)
     mesh.start(BOOKING)
     assert mesh.pod_pids() == pids
     assert mesh.curl("http://booking:8080/book")[0] == 200
@@ -90,13 +90,13 @@ def test_nothing_is_left(mesh: Mesh, way: str) -> None:
         assert mesh.stop() == 0
     elif way == "down":
         assert mesh.lateen("down", timeout_s=120).returncode == 0
-        mesh.up_process.wait(30)
+        mesh.up_process.wait(60)
     else:
         for daemon in ("up", "node", "control"):
             os.kill(mesh.pid(daemon), signal.SIGKILL)
         time.sleep(0.2)
         assert mesh.lateen("down", timeout_s=120).returncode == 0
-    until(lambda: not mesh.remains(), 10, "nothing remains")
+    until(lambda: not mesh.remains(), 60, "nothing remains")
     assert mesh.remains() == []
 
 

@@ -38,7 +38,7 @@ def test_requests_on_an_undeclared_port_are_seen_as_requests_at_both_ends(talk: 
     assert status == 200
     identity = json.loads(body)["headers"].get("X-Forwarded-Client-Cert", json.loads(body)["headers"].get("x-forwarded-client-cert", ""))
     assert "spiffe://cluster.local/ns/talk/sa/client" in identity, body
-    until(lambda: "GET /detected" in server_log(talk), 10, "the server's proxy logs the request")
+    until(lambda: "GET /detected" in server_log(talk), 60, "the server's proxy logs the request")
 
 
 def test_a_server_that_speaks_first_is_heard_on_an_undeclared_port(talk: Mesh) -> None:
@@ -87,7 +87,7 @@ def test_http_1_0_is_refused_unless_asked_for(talk: Mesh) -> None:
 
 def test_requests_between_sidecars_are_http_2(talk: Mesh) -> None:
     assert talk.curl("http://server:8000/which", namespace="talk")[0] == 200
-    line = until(lambda: next((one for one in server_log(talk).splitlines() if "/which" in one), None), 10, "the request is logged")
+    line = until(lambda: next((one for one in server_log(talk).splitlines() if "/which" in one), None), 60, "the request is logged")
     assert "HTTP/2" in line, line
 
 

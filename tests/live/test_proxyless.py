@@ -34,7 +34,7 @@ class Client:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +66,13 @@ def test_no_envoy_stands_beside_them(mesh: Mesh) -> None:
 
 def test_routes_subsets_faults_retries_and_limits(client: Client) -> None:
     split = client.ask(calls=1000)
-    assert split["codes"] == {} and abs(split["names"]["v1"] / 1000 - 0.8) < 0.06, split
+    assert split["codes"] == {} and abs(split["names"]["v1"] / 1000 - 0.8) < 0.1, split
     delayed = client.ask(metadata={"kind": "slow"})
     assert delayed["names"] == {"v1": 1} and delayed["last"]["seconds"] >= 0.5
     assert client.ask(calls=3, metadata={"kind": "bad"})["codes"] == {"ABORTED": 3}
     again = client.ask(metadata={"kind": "again", "fail-until": "2"})
     assert next(iter(again["names"])).startswith("echo-v2-") and again["last"]["attempts"] == "2"
-    broken = client.ask(calls=12, parallel=12, metadata={"kind": "again", "hold": "2"})
+    broken = client.ask(calls=12, parallel=12, metadata={"kind": "again", "hold": "4"})
     assert sum(broken["names"].values()) == 5 and broken["codes"] == {"UNAVAILABLE": 7}
 
 
@@ -87,7 +87,7 @@ def test_a_sidecar_under_strict_is_called_with_mutual_tls(mesh: Mesh, client: Cl
         mutual.close()
     proxied = Client(mesh, target="deploy/proxied")
     try:
-        assert set(proxied.ask("dns:///echo.plain.svc.cluster.local:7070", calls=40)["names"]) > {"v1"}
+        assert set(proxied.ask("dns:///echo.plain.svc.cluster.local:7070", calls=150)["names"]) > {"v1"}
     finally:
         proxied.close()
 

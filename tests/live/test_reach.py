@@ -148,7 +148,7 @@ def test_machines_in_zones(market: Market) -> None:
     assert answers() == {"east": 8}, "the client's zone"
     broken = ("curl", "-s", "http://127.0.0.1:8000/")
     assert market.mesh.exec("deploy/stall-east", *broken[:2], broken[2] + "break", namespace="market").returncode == 0
-    until(lambda: answers() == {"west": 8}, 20, "the other zone answers")
+    until(lambda: answers() == {"west": 8}, 60, "the other zone answers")
     assert market.mesh.exec("deploy/stall-east", *broken[:2], broken[2] + "mend", namespace="market").returncode == 0
 
 

@@ -17,5 +17,5 @@ def test_booking_up_call_down(mesh: Mesh) -> None:
     assert (status, json.loads(body)["version"]) == (200, "v2")
     assert mesh.stop() == 0
     assert mesh.said("nothing is left"), mesh.output()
-    until(lambda: not mesh.remains(), 10, "nothing remains")
+    until(lambda: not mesh.remains(), 60, "nothing remains")
     assert mesh.remains() == []
