@@ -115,18 +115,8 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "CronJob": ("spec",),
     "Sidecar": (
         "spec.ingress[].tls.caCrl",
-        "spec.ingress[].tls.tlsCertificates",
+        "spec.ingress[].tls.tlsCertificates[].caCertificates",
         "spec.ingress[].tls.insecureSkipVerify",
-        "spec.ingress[].connectionPool.tcp.idleTimeout",
-        "spec.ingress[].connectionPool.http.h2UpgradePolicy",
-        "spec.ingress[].connectionPool.http.useClientProtocol",
-        "spec.ingress[].connectionPool.http.maxConcurrentStreams",
-        "spec.ingress[].connectionPool.http.http2KeepAlive",
-        "spec.inboundConnectionPool.tcp.idleTimeout",
-        "spec.inboundConnectionPool.http.h2UpgradePolicy",
-        "spec.inboundConnectionPool.http.useClientProtocol",
-        "spec.inboundConnectionPool.http.maxConcurrentStreams",
-        "spec.inboundConnectionPool.http.http2KeepAlive",
     ),
 }
 """Known, and not in force yet."""
@@ -146,6 +136,8 @@ NO_EFFECT: dict[str, tuple[str, ...]] = {
     "Sidecar": (
         "spec.ingress[].port.targetPort",
         "spec.egress[].port.targetPort",
+        "spec.ingress[].connectionPool.http.h2UpgradePolicy",
+        "spec.inboundConnectionPool.http.h2UpgradePolicy",
         "spec.ingress[].port.name",
         "spec.ingress[].tls.httpsRedirect",
         "spec.ingress[].tls.credentialName",
