@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lateen.wire.delta import DeltaRequest, decode_request, decode_response, encode_request, encode_response, resource_fragment
-from lateen.wire.relay import ASKED, CLUSTERS, ENDPOINTS, Keep, RelaySession, RestartUpstream, SendDown, SendUp
+from lateen.wire.relay import CLUSTERS, ENDPOINTS, Keep, RelaySession, RestartUpstream, SendDown, SendUp
 from lateen.wire.stand_in import stand_in
 
 NAMES = ("a", "b", "c")
@@ -63,12 +63,13 @@ class Envoy:
 
 
 class Control:
-    """Level-triggered, one stream: published minus sent."""
+    """Level-triggered, one stream: published minus sent. What was asked for once, and is there, it lists from then on."""
 
     def __init__(self):
         self.has = {CLUSTERS: {"a": "0"}, ENDPOINTS: {"a": "0"}}
         self.on_demand = {CLUSTERS: {}, ENDPOINTS: {}}
-        """What only those get who ask for it."""
+        """What only those get who ask for it, until it is learned."""
+        self.learned = set()
         self.types = None
         self.count = 0
 
@@ -93,7 +94,10 @@ class Control:
             is_wildcard, is_unanswered = flags
             flags[1] = False
             has = {name: version for name, version in self.has[type_url].items() if is_wildcard or name in names}
-            has |= {name: version for name, version in self.on_demand[type_url].items() if name in names}
+            if type_url == CLUSTERS:
+                self.learned = (self.learned | names) & self.on_demand[CLUSTERS].keys()
+            wanted = names | (self.learned if is_wildcard else set())
+            has |= {name: version for name, version in self.on_demand[type_url].items() if name in wanted}
             missing = [name for name in names if name not in has] if type_url == CLUSTERS else []
             has |= dict.fromkeys(missing, STAND_IN)
             new = {name: version for name, version in has.items() if sent.get(name) != version}
@@ -212,13 +216,13 @@ def test_it_converges(steps, is_settled_first):
     for step in steps:
         world.step(step)
     world.settle()
-    asked = world.envoy.fetched | set(world.record.known(ASKED))
+    asked = world.envoy.fetched | world.control.learned
     expected = {
         kind: has | {name: version for name, version in world.control.on_demand[kind].items() if name in asked} for kind, has in world.control.has.items()
     }
-    expected[CLUSTERS] |= dict.fromkeys(asked - expected[CLUSTERS].keys(), STAND_IN)
+    expected[CLUSTERS] |= dict.fromkeys(world.envoy.fetched - expected[CLUSTERS].keys(), STAND_IN)
     assert plain(world.envoy.holds) == expected
-    recorded = {kind: {name: known.version for name, known in held.items()} for kind, held in world.record.items() if held and kind != ASKED}
+    recorded = {kind: {name: known.version for name, known in held.items()} for kind, held in world.record.items() if held}
     assert plain(recorded) == {kind: has for kind, has in expected.items() if has}
 
 

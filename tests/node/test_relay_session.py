@@ -1,7 +1,7 @@
 """The relay's rules as a playbook: what Envoy, control and time do, and what comes out."""
 
 from lateen.wire.delta import DeltaRequest, decode_request, decode_response, encode_request, encode_response, resource_fragment
-from lateen.wire.relay import ASKED, CLUSTERS, DEMAND_PATIENCE_S, ENDPOINTS, PATIENCE_S, SLOW_S, Keep, Known, RelaySession, RestartUpstream, SendDown, SendUp
+from lateen.wire.relay import CLUSTERS, DEMAND_PATIENCE_S, ENDPOINTS, PATIENCE_S, SLOW_S, Keep, Known, RelaySession, RestartUpstream, SendDown, SendUp
 
 NODE = b"\x0a\x05envoy"
 
@@ -227,32 +227,3 @@ def test_control_that_is_back_in_time_answers_who_waits():
     raw = response(CLUSTERS, "n1", "far")
     assert session.on_response(raw, 3) == (SendDown(raw),)
     assert session.deadline is None
-
-
-def test_what_was_asked_for_is_asked_for_again_by_the_next_envoy_of_the_pod_and_forgotten_when_it_is_gone():
-    memory = recorded()
-    session = RelaySession(memory)
-    session.on_upstream_open(0)
-    session.on_request(ask(CLUSTERS, node=NODE), 0)
-    session.on_response(response(CLUSTERS, "n1", "a"), 0)
-    session.on_request(ask(CLUSTERS, nonce="n1"), 0)
-    session.on_request(ask(CLUSTERS, subscribe=("far",)), 0)
-    session.on_response(response(CLUSTERS, "n2", "far"), 0)
-    for action in session.on_request(ask(CLUSTERS, nonce="n2"), 0):
-        if isinstance(action, Keep):
-            memory.keep(action)
-    assert set(memory[ASKED]) == {"far"} and "far" in memory[CLUSTERS]
-    again = RelaySession(memory)
-    again.on_upstream_open(1)
-    (request,) = up(again.on_request(ask(CLUSTERS, node=NODE), 1))
-    assert (request.subscribe, request.node) == (("*", "far"), NODE)
-    again.on_response(response(CLUSTERS, "n1", "a"), 1)  # `far` is still being computed: it is not taken for gone
-    for action in again.on_request(ask(CLUSTERS, nonce="n1"), 1):
-        if isinstance(action, Keep):
-            memory.keep(action)
-    assert "far" in memory[CLUSTERS] and set(memory[ASKED]) == {"far"}
-    again.on_response(response(CLUSTERS, "n2", removed=("far",)), 2)
-    for action in again.on_request(ask(CLUSTERS, nonce="n2"), 2):
-        if isinstance(action, Keep):
-            memory.keep(action)
-    assert not memory[ASKED] and "far" not in memory[CLUSTERS]

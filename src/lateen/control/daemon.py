@@ -28,6 +28,7 @@ from lateen.control.citadel import Citadel
 from lateen.control.events import Events
 from lateen.control.galley import Galley
 from lateen.control.interface import Interface
+from lateen.control.learning import Learning
 from lateen.control.node_api import NodeApi
 from lateen.control.pilot import Pilot
 from lateen.control.registrar import Registrar
@@ -101,6 +102,9 @@ class _Control:
         self.citadel = Citadel(authority, self.pilot.certificate_life_s)
         self.pilot.journal = Journal(paths.state / "facts.json")
         Registrar(self.pilot, paths.state / "registrations.json").restore()
+        if self.options.scope is ScopeMode.AUTOMATIC:
+            self.interface.learning = Learning(self.pilot, self.events, paths.state / "learned.json")
+            self.interface.learning.restore()
         if self.node is not None:
             self.node.restore()
             self.galley.listeners.append(self.node.changed)
@@ -121,6 +125,8 @@ class _Control:
                     await each.stop(STOP_GRACE_S)
             for task in background:
                 task.cancel()
+            if self.interface.learning is not None:
+                await self.interface.learning.close()
 
     async def _announce(self) -> None:
         """Says once when everything runs."""

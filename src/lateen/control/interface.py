@@ -14,8 +14,10 @@ from lateen.config.decode import ref_of
 from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.control.events import Events, finding_json
 from lateen.control.galley import Galley
+from lateen.control.learning import Learning, workload_json
 from lateen.control.node_api import NodeApi
 from lateen.control.pilot import MADE_UP, Pilot
+from lateen.mesh.automatic_scope import workload_of
 from lateen.serve.door import Connection
 from lateen.serve.session import CDS, ECDS, EDS, LDS, RDS, SDS, Subscription
 from lateen.sources.plain import as_json
@@ -28,7 +30,7 @@ LONGEST_WAIT_S = 300.0
 
 @dataclass
 class Interface:
-    """Answers from the parts of control. `node` None: control runs alone."""
+    """Answers from the parts of control. `node` None: control runs alone. `learning` None: scope is complete."""
 
     name: str
     pilot: Pilot
@@ -36,6 +38,7 @@ class Interface:
     events: Events
     node: NodeApi | None
     listens: str = ""
+    learning: Learning | None = None
     started: float = field(default_factory=time.monotonic)
 
     def methods(self) -> dict[str, Any]:
@@ -47,6 +50,7 @@ class Interface:
             "Objects": self.objects,
             "Findings": self.findings,
             "Pods": self.pods,
+            "Learned": self.learned,
             "Ledger": self.ledger,
             "Wait": self.wait,
             "Oracle": self.oracle,
@@ -95,6 +99,7 @@ class Interface:
             },
             "proxies": {"connected": len(connections), "synced": sum(connection.session.is_settled for connection in connections)},
             "views": len(self.pilot.catalog.views),
+            "scope": self._scope(),
             "objects": dict(Counter(item.kind for item in self._objects())),
             "findings": {severity.name.lower(): findings.get(severity, 0) for severity in Severity},
             "ingress": [
@@ -120,7 +125,29 @@ class Interface:
             "node_id": introduction.node_id,
             "connected_s": now - connection.connected_at,
             "types": types,
+            "clusters": self._clusters(connection),
         }
+
+    def _scope(self) -> Json:
+        """The scope in force, and how much was learned."""
+        found = self.learning.workloads.values() if self.learning is not None else ()
+        return {"mode": "complete" if self.learning is None else "automatic", "workloads": len(found), "clusters": sum(map(len, found))}
+
+    def _clusters(self, connection: Connection) -> Json:
+        """How many clusters a proxy has. `learned`: those of them that came because somebody of its workload asked."""
+        snapshot = (self.pilot.catalog.snapshots(connection.view) or {}).get(CDS) if connection.view is not None else None
+        subscription = connection.session.subscriptions.get(CDS)
+        if snapshot is None or subscription is None:
+            return {"held": 0, "learned": 0}
+        held = {name for name in snapshot.entries if subscription.wants(snapshot, name)}
+        learned = self.learning.workloads.get(workload_of(connection.introduction.proxy), frozenset()) if self.learning is not None else frozenset()
+        return {"held": len(held), "learned": len(held & (learned | subscription.subscribed)) if self.learning is not None else 0}
+
+    async def learned(self, _: Json) -> Json:
+        """What each workload has learned in automatic scope."""
+        found = self.learning.workloads if self.learning is not None else {}
+        plain: list[Json] = [{**workload_json(one), "clusters": sorted(names)} for one, names in found.items()]
+        return {**self._scope(), "learned": sorted(plain, key=lambda one: (one["namespace"], one["workload"], one["service_account"]))}
 
     def _type(self, subscription: Subscription | None, connection: Connection, now: float) -> Json:
         if subscription is None or subscription.sent_at is None:

@@ -9,6 +9,7 @@ from lateen.base.names import ObjectRef, registered_name
 from lateen.config import store
 from lateen.config.kinds.istio.service_entry import ServiceEntry
 from lateen.incremental import Db, index, query
+from lateen.mesh.automatic_scope import SCOPE, WORKLOAD_NAME, ScopeMode
 from lateen.mesh.endpoints import endpoints, entry_endpoints, kubernetes_endpoints
 from lateen.mesh.model import Labels, Locality, Registry, Resolution, Service, selects
 from lateen.mesh.pods import PodFacts, node_locality, pod_facts
@@ -49,7 +50,8 @@ def view_of(db: Db, proxy: Proxy) -> View:
     if locality == Locality() and pod is not None:
         locality = pod.locality or node_locality(db, proxy.node_name)
     is_router = proxy.type is ProxyType.ROUTER
-    metadata = tuple(pair for pair in proxy.metadata if pair[0] in METADATA)
+    learns = not is_router and SCOPE.at(db, "mesh") is ScopeMode.AUTOMATIC
+    metadata = tuple(pair for pair in proxy.metadata if pair[0] in METADATA or (learns and pair[0] == WORKLOAD_NAME))
     targets = workload_targets(db, proxy.namespace, tuple(sorted(labels.items())), proxy.addresses, _pod_ref(pod))
     node = proxy.node_name or (pod.node if pod else "")
     return View(

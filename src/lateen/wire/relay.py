@@ -8,7 +8,6 @@ after a reconnect.
 - What Envoy asks while control is silent is answered from the last known good after a moment's patience. Nothing is ever taken from Envoy without
 control's word;
   a name the record does not hold is answered as not there, which Envoy takes as "for now" (a cluster asked for by name by one that stands in for it).
-- Clusters that Envoy once asked for one by one are asked for again on every stream of its pod, an Envoy started anew included.
 - If control speaks after the record has answered, its words rest on the belief that Envoy holds nothing: the stream to it begins anew, with the truth.
 
 Source: Envoy, xDS REST and gRPC protocol, the delta variant.
@@ -24,8 +23,6 @@ from lateen.wire.stand_in import stand_in
 
 CLUSTERS: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINTS: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-ASKED: Final = "clusters asked for"
-"""A type of the record alone: names of clusters that Envoy asked for one by one. They are asked for in its name as long as the pod lives."""
 WILDCARD: Final = "*"
 PATIENCE_S: Final = 0.2
 """How long control may be away before the record answers: a restart of control alone is seldom shorter, and an Envoy that starts should not wait."""
@@ -132,8 +129,6 @@ class RelaySession:
         self._answered_since_open = False
         self._local_nonce = 0
         self._awaiting_endpoints: set[str] = set()
-        self._demanded: set[str] = set()
-        """Clusters of this pod's that are recorded as asked for."""
         self._closed_at: float | None = None
 
     def on_request(self, raw: bytes, now: float) -> Actions:
@@ -145,9 +140,7 @@ class RelaySession:
         actions, answered_stream = self._acknowledge(state, request)
         has_change = is_new or bool(request.subscribe or request.unsubscribe)
         if self._is_open:
-            if is_new and state.names - set(request.subscribe):
-                actions.append(SendUp(encode_request(replace(request, subscribe=_interest(state)))))
-            elif answered_stream == self._stream or (answered_stream is None and has_change):
+            if answered_stream == self._stream or (answered_stream is None and has_change):
                 actions.append(SendUp(raw))
             elif has_change:
                 actions.append(SendUp(encode_request(replace(request, nonce="", error=None, node=b""))))
@@ -238,9 +231,6 @@ class RelaySession:
             self._types[request.type_url] = state
             if is_wildcard and not state.held:
                 state.asked[WILDCARD] = now
-            if is_wildcard and request.type_url == CLUSTERS:
-                self._demanded = set(self._record.known(ASKED))
-                state.names |= self._demanded
         elif WILDCARD in request.subscribe:
             state.is_wildcard = True
             state.asked[WILDCARD] = now
@@ -289,15 +279,7 @@ class RelaySession:
         actions: list[Action] = [Keep(response.type_url, kept, gone)] if kept or gone else []
         if response.type_url == CLUSTERS and gone:
             actions.append(Keep(ENDPOINTS, {}, gone))
-        if response.type_url == CLUSTERS and state.is_wildcard:
-            actions += self._demands(kept.keys() & state.names, gone)
         return actions, sent.stream
-
-    def _demands(self, there: Iterable[str], gone: Iterable[str]) -> Actions:
-        """Of clusters asked for one by one: those that are there are recorded as such, those that are gone are forgotten."""
-        new, lost = set(there) - self._demanded, self._demanded.intersection(gone)
-        self._demanded = (self._demanded | new) - lost
-        return (Keep(ASKED, dict.fromkeys(sorted(new), Known("", b"")), tuple(sorted(lost))),) if new or lost else ()
 
     def _answer(self, type_url: str, state: _Type, names: Iterable[str]) -> Actions:
         """A response from the record. Nothing if no configuration of this proxy was ever recorded: then Envoy waits for control."""

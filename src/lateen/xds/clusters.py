@@ -10,7 +10,7 @@ from lateen.base.names import INBOUND_PASSTHROUGH, ClusterName, inbound_cluster
 from lateen.config.kinds.istio.gateway import ServerTlsMode
 from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, query
-from lateen.mesh.automatic_scope import is_automatic, pinned_hosts
+from lateen.mesh.automatic_scope import is_automatic, learned, pinned_hosts
 from lateen.mesh.destination_rules import common_key, rule_of, ruling, subset_names
 from lateen.mesh.gateways import servers
 from lateen.mesh.inbound import inbound_ports
@@ -30,16 +30,21 @@ from lateen.xds.resource import Common, Resource, ResourceType
 
 @query
 def cluster_names(db: Db, view: View) -> frozenset[str]:
-    """The names of the clusters that a view gets without asking: all, or in automatic scope those that do not come on demand. O(services)."""
-    found = _all_names(db, view)
-    return found - _on_demand_names(db, view) if is_automatic(db, view) else found
+    """The names of the clusters that a view gets without asking: all, or in automatic scope those that do not come on demand, and those that its workload
+    has learned. O(services)."""
+    return _standing(db, view).clusters | _learned(db, view) if is_automatic(db, view) else _all_names(db, view)
 
 
 @query
 def endpoint_names(db: Db, view: View) -> frozenset[str]:
     """The names of those of them whose endpoints come by EDS."""
-    found = _endpoint_names(db, view)
-    return found - _on_demand_names(db, view) if is_automatic(db, view) else found
+    return _standing(db, view).endpoints | _learned(db, view) if is_automatic(db, view) else _endpoint_names(db, view)
+
+
+@query
+def _learned(db: Db, view: View) -> frozenset[str]:
+    """What the workload has learned and may call. O(learned)."""
+    return learned(db, view) & _on_demand_names(db, view)
 
 
 @query
@@ -47,6 +52,20 @@ def _on_demand_names(db: Db, view: View) -> frozenset[str]:
     """The clusters that come when they are asked for: all with EDS, but those that nothing would ask for. Clusters of names are few, and warm slowly."""
     pinned = pinned_hosts(db, scope(db, view))
     return frozenset(name for name in _endpoint_names(db, view) if name.rpartition("|")[2] not in pinned)
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """Clusters that do not come on demand: all, and those with EDS."""
+
+    clusters: frozenset[str]
+    endpoints: frozenset[str]
+
+
+@query
+def _standing(db: Db, view: View) -> _Standing:
+    on_demand = _on_demand_names(db, view)
+    return _Standing(_all_names(db, view) - on_demand, _endpoint_names(db, view) - on_demand)
 
 
 @query
