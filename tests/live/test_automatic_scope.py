@@ -49,9 +49,9 @@ def scoped() -> Iterator[tuple[Mesh, Path]]:
         mesh.close()
 
 
-def hosts(mesh: Mesh) -> set[str]:
-    """Of the services whose clusters the client's Envoy has."""
-    found = mesh.lateen("proxy-config", "cluster", *CLIENT)
+def hosts(mesh: Mesh, pod: str = "deploy/client") -> set[str]:
+    """Of the services whose clusters a pod's Envoy has."""
+    found = mesh.lateen("proxy-config", "cluster", pod, "-n", "booking")
     assert found.returncode == 0, found.stderr
     return {line.split()[0].partition(".booking.")[0] for line in found.stdout.splitlines() if ".booking.svc" in line}
 

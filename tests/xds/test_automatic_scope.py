@@ -1,11 +1,14 @@
 """Automatic scope: which clusters a view gets without asking, who asks for others, and that nothing of it is there when it is off."""
 
+from dataclasses import replace
+
 from lateen.config.kinds.istio.extension_providers import ExtensionProvider, SdsProvider
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.store import OBJECTS, ref
-from lateen.mesh.automatic_scope import SCOPE, ScopeMode
+from lateen.mesh.automatic_scope import LEARNED, SCOPE, ScopeMode, Workload
 from lateen.mesh.model import Locality
-from lateen.mesh.view import ProxyType, View
+from lateen.mesh.projection import view_of
+from lateen.mesh.view import Proxy, ProxyType, View
 from lateen.wire.pb.envoy.config.listener.v3 import listener_pb2
 from lateen.xds.resource import ResourceType
 from lateen.xds.resources import resource, resource_names
@@ -62,6 +65,24 @@ def test_what_is_not_listed_is_there_for_who_asks(mesh):
     for kind in KINDS:
         for name in resource_names(off, view(), kind):
             assert resource(db, view(), kind, name) == resource(off, view(), kind, name)
+
+
+def test_what_the_workload_learned_is_listed_as_far_as_it_is_there(mesh):
+    db, name = automatic(mesh), "outbound|80||cart.shop.svc.cluster.local"
+    LEARNED.set(db, Workload("shop", "cart", "cart-a"), frozenset({name, "outbound|80||gone.shop.svc.cluster.local"}))
+    mine, others = view(metadata=(("WORKLOAD_NAME", "cart-a"),)), view(metadata=(("WORKLOAD_NAME", "cart-b"),))
+    for kind in KINDS:
+        assert set(resource_names(db, mine, kind)) - set(resource_names(db, others, kind)) == {name}
+        assert set(resource_names(db, others, kind)) == set(resource_names(db, view(), kind))
+
+
+def test_only_in_automatic_scope_workloads_part_views(mesh):
+    proxy = Proxy(ProxyType.SIDECAR, "a.shop", "shop", metadata=(("WORKLOAD_NAME", "a"),))
+    db = mesh(MESH)
+    assert view_of(db, proxy).metadata == ()
+    SCOPE.set(db, "mesh", ScopeMode.AUTOMATIC)
+    assert view_of(db, proxy).metadata == proxy.metadata
+    assert view_of(db, replace(proxy, type=ProxyType.ROUTER)).metadata == ()
 
 
 def test_gateways_and_clients_without_a_proxy_have_all(mesh):

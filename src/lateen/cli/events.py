@@ -43,6 +43,8 @@ class EventPrinter:
                 hint = " (is the file there, and readable by the proxy's user?)" if "Invalid path" in event["message"] else ""
                 more = f" on {event['proxies']} proxies" if event["proxies"] > 1 else ""
                 tell(f"{event.get('object') or event['proxy']}: Envoy refused it{more}: {event['message']}{hint}; the last good version stays", err=True)
+            case "learned":
+                tell(f"{event['namespace']}/{event['workload'] or event['service_account']} has learned {event['cluster']}: its first request waited for it")
             case "pod" if event.get("message"):
                 tell(f"Pod {event['namespace']}/{event['name']}: {event['phase']}: {event['message']}", err=True)
 

@@ -10,9 +10,10 @@ import click
 
 from lateen.base.errors import LateenError
 from lateen.base.names import ClusterName
+from lateen.base.paths import MeshPaths
 from lateen.cli.options import mesh_paths, name_option, namespace_option, output_option
 from lateen.cli.pods import one_pod
-from lateen.cli.rpc import Json
+from lateen.cli.rpc import Json, call
 from lateen.cli.tables import print_table
 from lateen.node.grpc_bootstrap import VARIABLE
 
@@ -65,6 +66,8 @@ def proxy_config_command(kind: str, pod: str, namespace: str | None, name: str, 
     dump = admin(state, "/config_dump?include_eds")
     for part in KINDS[:-1] if kind == "all" else (kind,):
         body = TABLES[part](dump, state)
+        if part == "cluster":
+            body = _with_learned(*body, _learned(mesh_paths(name), state))
         if output == "json" or part == "bootstrap":
             click.echo(json.dumps(JSON[part](dump), indent=2))
         else:
@@ -122,6 +125,26 @@ def _cluster_table(dump: Json, _: Json) -> tuple[list[str], list[list[object]]]:
         rule = cluster.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "").rpartition("/")[2]
         rows.append([name.host or cluster["name"], name.port, name.subset, name.direction, kind, rule] if name else [cluster["name"], "", "", "", kind, rule])
     return ["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"], sorted(rows, key=str)
+
+
+def _learned(paths: MeshPaths, state: Json) -> frozenset[tuple[str, str, str]] | None:
+    """Host, port and subset of what the pod's workload has learned in automatic scope; None: scope is complete, or control does not say."""
+    try:
+        scope = call(paths, "Status")["scope"]
+    except LateenError:
+        return None
+    if scope["mode"] != "automatic":
+        return None
+    own = (state["namespace"], (state["workload"] or state["name"]).rpartition("/")[2])
+    names = [name for one in scope["learned"] if (one["namespace"], one["workload"]) == own for name in one["clusters"]]
+    return frozenset((found.host, str(found.port), found.subset) for name in names if (found := ClusterName.parse(name)))
+
+
+def _with_learned(head: list[str], rows: list[list[object]], learned: frozenset[tuple[str, str, str]] | None) -> tuple[list[str], list[list[object]]]:
+    """The table of clusters with a column that says which are there because somebody asked."""
+    if learned is None:
+        return head, rows
+    return [*head, "LEARNED"], [[*row, "yes" if tuple(map(str, row[:3])) in learned and row[3] == "outbound" else ""] for row in rows]
 
 
 def _address(listener: Json) -> tuple[str, object]:

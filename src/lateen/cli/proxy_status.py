@@ -37,8 +37,8 @@ def _print(proxies: list[Json]) -> None:
     rows = []
     for proxy in proxies:
         states = (proxy["types"].get(kind, {"state": "NOT SENT"}) for kind in TYPES)
-        rows.append([proxy["name"], proxy["type"], proxy["version"], *(_state(state) for state in states)])
-    print_table(["NAME", "TYPE", "ENVOY", *TYPES], rows)
+        rows.append([proxy["name"], proxy["type"], proxy["version"], *(_state(state) for state in states), _clusters(proxy["clusters"])])
+    print_table(["NAME", "TYPE", "ENVOY", *TYPES, "CLUSTERS"], rows)
     for proxy in proxies:
         for kind, state in proxy["types"].items():
             if state.get("error"):
@@ -47,3 +47,7 @@ def _print(proxies: list[Json]) -> None:
 
 def _state(state: Json) -> str:
     return state["state"] if state["state"] == "NOT SENT" else f"{state['state']} ({span(state['age_s'])})"
+
+
+def _clusters(found: Json) -> str:
+    return f"{found['held']} ({found['learned']} learned)" if found["learned"] else str(found["held"])

@@ -13,6 +13,9 @@ from lateen.cli.tables import span
 MOST_FINDINGS = 20
 """Lines; more of them hide what stands above."""
 
+MOST_WORKLOADS = 20
+"""Of those that have learned clusters; `-o json` has all, with the clusters."""
+
 
 @click.command("status")
 @name_option
@@ -35,11 +38,18 @@ def _print(name: str, status: Json) -> None:
     click.echo(f"control   pid {control['pid']}, {control['rss_mb']:.0f} MB, up {span(control['uptime_s'])}")
     click.echo(f"node      {'connected' if node['connected'] else 'not connected'}, {node['ready']}/{node['pods']} pods ready")
     click.echo(f"proxies   {proxies['synced']}/{proxies['connected']} have everything")
+    scope = status["scope"]
+    if scope["mode"] == "automatic":
+        click.echo("scope     automatic; learned: " + (", ".join(map(_learned, scope["learned"][:MOST_WORKLOADS])) or "nothing"))
     click.echo("objects   " + ", ".join(f"{count} {kind}" for kind, count in sorted(status["objects"].items())))
     for gateway in status["ingress"]:
         click.echo(f"ingress   {gateway.get('problem') or gateway['url']}  {gateway['gateway']} port {gateway['port']}")
     findings = status["findings"]
     click.echo(f"findings  {findings.get('error', 0)} errors, {findings.get('warning', 0)} warnings")
+
+
+def _learned(one: Json) -> str:
+    return f"{one['namespace']}/{one['workload'] or one['service_account']} {len(one['clusters'])}"
 
 
 def _print_findings(findings: list[Json]) -> None:

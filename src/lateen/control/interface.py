@@ -50,7 +50,6 @@ class Interface:
             "Objects": self.objects,
             "Findings": self.findings,
             "Pods": self.pods,
-            "Learned": self.learned,
             "Ledger": self.ledger,
             "Wait": self.wait,
             "Oracle": self.oracle,
@@ -129,9 +128,11 @@ class Interface:
         }
 
     def _scope(self) -> Json:
-        """The scope in force, and how much was learned."""
-        found = self.learning.workloads.values() if self.learning is not None else ()
-        return {"mode": "complete" if self.learning is None else "automatic", "workloads": len(found), "clusters": sum(map(len, found))}
+        """The scope in force, and what each workload has learned in it."""
+        if self.learning is None:
+            return {"mode": "complete", "learned": []}
+        found = [{**workload_json(one), "clusters": sorted(names)} for one, names in self.learning.workloads.items()]
+        return {"mode": "automatic", "learned": sorted(found, key=lambda one: (one["namespace"], one["workload"], one["service_account"]))}
 
     def _clusters(self, connection: Connection) -> Json:
         """How many clusters a proxy has. `learned`: those of them that came because somebody of its workload asked."""
@@ -142,12 +143,6 @@ class Interface:
         held = {name for name in snapshot.entries if subscription.wants(snapshot, name)}
         learned = self.learning.workloads.get(workload_of(connection.introduction.proxy), frozenset()) if self.learning is not None else frozenset()
         return {"held": len(held), "learned": len(held & (learned | subscription.subscribed)) if self.learning is not None else 0}
-
-    async def learned(self, _: Json) -> Json:
-        """What each workload has learned in automatic scope."""
-        found = self.learning.workloads if self.learning is not None else {}
-        plain: list[Json] = [{**workload_json(one), "clusters": sorted(names)} for one, names in found.items()]
-        return {**self._scope(), "learned": sorted(plain, key=lambda one: (one["namespace"], one["workload"], one["service_account"]))}
 
     def _type(self, subscription: Subscription | None, connection: Connection, now: float) -> Json:
         if subscription is None or subscription.sent_at is None:

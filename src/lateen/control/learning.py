@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -171,6 +172,6 @@ class Learning:
             self._log.error("what was learned is not kept", file=str(self._path), error=str(error))
 
 
-def workload_json(one: Workload) -> dict[str, str]:
+def workload_json(one: Workload) -> dict[str, Any]:  # Any: JSON
     """A workload, for output and disk."""
     return {"namespace": one.namespace, "service_account": one.service_account, "workload": one.name}
