@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from lateen.base.names import INBOUND_PORT, OUTBOUND_PORT
 from lateen.config.decode import decode, ref_of
 from lateen.config.defaults import mesh_config_of, with_defaults
 from lateen.config.kinds.istio.mesh_config import MeshConfig
@@ -95,7 +96,7 @@ class Case:
 
 
 def proxy_of(pod: Pod) -> Proxy:
-    """The proxy beside a pod; a gateway where the pod says so."""
+    """The proxy beside a pod; a gateway where the pod says so. Redirect rules are as at its start, before anybody changed the mesh."""
     is_router = pod.meta.labels.get("istio", "").endswith("gateway")
     addresses = tuple(one.ip for one in pod.status.pod_ips) if pod.status else ()
     return Proxy(
@@ -108,7 +109,7 @@ def proxy_of(pod: Pod) -> Proxy:
         dns_domain=f"{pod.meta.namespace}.svc.cluster.local",
         locality=LOCALITIES.get(pod.spec.node_name or "", Locality()),
         node_name=pod.spec.node_name or "",
-        metadata=(("DNS_CAPTURE", "true"),),
+        metadata=(("DNS_CAPTURE", "true"), ("INBOUND_LISTEN_PORT", str(INBOUND_PORT)), ("OUTBOUND_LISTEN_PORT", str(OUTBOUND_PORT))),
     )
 
 

@@ -57,6 +57,18 @@ def test_pods_outside_the_mesh_call_in_and_are_called(shop: Mesh) -> None:
     assert "x-forwarded-client-cert" not in json.loads(body)["headers"]
 
 
+def test_a_pod_tells_its_status_and_all_metrics_at_one_port(shop: Mesh) -> None:
+    address = next(item["ip"] for item in shop.json("ps")["pods"] if item["name"].startswith("echo-v2"))
+    at = f"http://{address}:15020"
+    assert shop.curl(f"{at}/healthz/ready", namespace="outside")[0] == 200
+    status, page = shop.curl(f"{at}/stats/prometheus", namespace="outside")
+    assert status == 200 and "envoy_server_live{} 1" in page or "envoy_server_live 1" in page  # the proxy's
+    assert '"path": "/metrics"' in page and '"version": "v2"' in page  # and what the application answers where its annotations say
+    assert shop.curl(f"{at}/quitquitquit", "-X", "POST", namespace="outside")[0] == 403
+    done = shop.exec("deploy/echo-v2", "curl", "-s", "-X", "POST", "http://127.0.0.1:15020/quitquitquit", namespace="shop")
+    assert (done.returncode, done.stdout) == (0, "OK")  # as a job's script ends
+
+
 def test_redirected_connections_come_in_where_the_mesh_says(shop: Mesh) -> None:
     """All of this mesh goes through these ports: that it answers at all is the other half of the proof."""
     listeners = json.loads(shop.lateen("proxy-config", "listener", "deploy/client", "-n", "shop", "-o", "json").stdout)

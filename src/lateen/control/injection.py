@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from lateen.config import store
-from lateen.config.capture_ports import CapturePorts, capture_ports
+from lateen.config.capture_ports import capture_ports
 from lateen.config.defaults import PROXY_CONFIG_ANNOTATION
+from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.config.kinds.istio.mesh_proxy import ConnectionSettings, InterceptionMode, MeshProxyConfig, StatsMatcher
 from lateen.config.kinds.kubernetes.core import Namespace
 from lateen.config.kinds.kubernetes.pod import Pod, pod_template
@@ -35,7 +36,7 @@ def injected(db: Db, item: Object, document: Json) -> Json:
     text = ""
     if is_meshed({"labels": dict(meta.labels), "annotations": dict(meta.annotations)}, _labels_of(db, namespace)):
         config = proxy_settings(db, namespace, meta.labels, meta.annotations.get(PROXY_CONFIG_ANNOTATION, ""))
-        text = written(settings(config, capture_ports(store.mesh_config(db))))
+        text = written(settings(config, store.mesh_config(db)))
     if not text and SETTINGS not in meta.annotations:
         return document
     return _annotated(document, isinstance(item, Pod), text)
@@ -63,8 +64,9 @@ def _annotated(document: Json, is_pod: bool, text: str) -> Json:
     return template if is_pod else {**document, "spec": {**spec, "template": template}}
 
 
-def settings(config: MeshProxyConfig, ports: CapturePorts = CapturePorts()) -> ProxySettings:
-    """What a proxy of this configuration is started with. `ports`: where redirected connections come in."""
+def settings(config: MeshProxyConfig, mesh: MeshConfig = MeshConfig()) -> ProxySettings:
+    """What a proxy of this configuration is started with, in that mesh."""
+    ports = capture_ports(mesh)
     matcher = config.proxy_stats_matcher or StatsMatcher()
     connections = config.connection_settings or ConnectionSettings()
     return ProxySettings(
@@ -85,6 +87,8 @@ def settings(config: MeshProxyConfig, ports: CapturePorts = CapturePorts()) -> P
         flush_interval_ms=None if config.file_flush_interval is None else max(1, int(config.file_flush_interval * 1000)),
         flush_min_kb=config.file_flush_min_size_kb,
         most_connections=connections.global_downstream_connection_limit,
+        status_port=config.status_port,
+        merges_metrics=mesh.enable_prometheus_merge,
         compresses_stats=config.stats_compression is not False,
         mesh_id=config.mesh_id,
         service_cluster=config.service_cluster or "",

@@ -20,7 +20,7 @@ from lateen.local.isolation import launcher, records
 from lateen.local.isolation.seam import OWN_FOLDER, Isolation, Launch, Mount, PodNetwork
 from lateen.local.podspec import Pod
 from lateen.local.users import PROXY_ID, User, of_container
-from lateen.node import redirect
+from lateen.node import redirect, status
 from lateen.node.bootstrap import ADMIN_SOCKET, ADS_SOCKET, BootstrapOptions
 from lateen.node.certificates import CertificateKeeper, Sign
 from lateen.node.disk import write_durably
@@ -116,6 +116,8 @@ class PodMeshSide:
         self._sidecar: Sidecar | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_started_behind = False
+        self._status: status.StatusServer | None = None
+        self._status_port = status.port_of(pod.metadata.annotations, self._settings.status_port)
 
     async def start(self) -> None:
         """See `runner.MeshSide`. ProxyNotReady, OSError."""
@@ -138,7 +140,7 @@ class PodMeshSide:
 
     async def _start_capture(self) -> None:
         if self._identity.interception is Interception.REDIRECT:
-            plan = redirect.redirect_plan(self._pod.metadata.annotations)
+            plan = redirect.redirect_plan(self._pod.metadata.annotations, status_port=self._status_port)
             plan = replace(plan, outbound_port=self._settings.outbound_port, inbound_port=self._settings.inbound_port)
             await asyncio.to_thread(redirect.apply, str(self._network.netns), plan)
 
@@ -198,6 +200,7 @@ class PodMeshSide:
                 is_adopted = await sidecar.adopt(earlier)
             self._sidecar = sidecar
             self._link_outputs()
+            await self._start_status(sidecar)
             self._tasks.append(asyncio.create_task(self._watch(sidecar, is_adopted), name=f"proxy of {self._pod.key}"))
         try:
             async with asyncio.timeout(_PROXY_WAIT_S):
@@ -205,6 +208,20 @@ class PodMeshSide:
         except TimeoutError:
             problem = self._sidecar.state()["problem"] or "it has no configuration from control"
             raise ProxyNotReady(f"the proxy is not ready: {problem}") from None
+
+    async def _start_status(self, sidecar: Sidecar) -> None:
+        """The pod's status port. An application that has the port keeps it."""
+        if not self._status_port:
+            return
+        annotations, is_sidecar = self._pod.metadata.annotations, not self._pod.is_gateway
+        is_merged = status.is_merged(annotations, self._settings.merges_metrics)
+        scrape = status.scrape_of(annotations, self._status_port) if is_sidecar and is_merged else None
+        subject = status.Subject(self._pod.key, str(self._network.netns), self._status_port, sidecar.ready, sidecar.admin, scrape)
+        self._status = status.StatusServer(subject)
+        try:
+            await self._status.start()
+        except OSError as error:
+            _log.warning("the pod's status is not told", pod=self._pod.key, port=self._status_port, reason=str(error))
 
     def _link_outputs(self) -> None:
         """The names by which the command line knows the proxy's files."""
@@ -265,6 +282,8 @@ class PodMeshSide:
             await self._sidecar.drain()
             settings, grace_s = self._settings, float(self._pod.spec.termination_grace_period_seconds)
             await self._sidecar.stop(grace_s if settings.awaits_last_connection else settings.termination_drain_s)
+        if self._status is not None:
+            self._status.close()
         self._shared.sides.pop(self._pod.key, None)
         await self._shared.dns.stop_serving(self._pod.key)
         await self._shared.relay.stop_serving(self._pod.key)

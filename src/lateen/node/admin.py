@@ -5,6 +5,7 @@ Asks over the unix socket in the proxy's directory; nothing of it is reachable b
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,9 +42,7 @@ class Admin:
             async with asyncio.timeout(timeout_s):
                 reader, writer = await _connect(self._socket)
                 try:
-                    writer.write(f"{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode())
-                    await writer.drain()
-                    return _parsed(await reader.read(-1))
+                    return await exchanged(reader, writer, method, path, (("host", "admin"), ("content-length", "0")))
                 finally:
                     writer.close()
         except (OSError, ValueError, TimeoutError) as error:
@@ -55,6 +54,23 @@ class Admin:
             return (await self.ask("GET", "/ready", 1.0)).status == 200
         except AdminUnreachable:
             return False
+
+
+async def exchanged(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, path: str, headers: Sequence[tuple[str, str]], most_bytes: int = -1
+) -> Answer:
+    """One request and its answer over a connection that is then done with. `most_bytes`: no more is read, and ValueError; -1: all. OSError."""
+    lines = (f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "connection: close", "", "")
+    writer.write("\r\n".join(lines).encode())
+    await writer.drain()
+    if most_bytes < 0:
+        return _parsed(await reader.read(-1))
+    found = bytearray()
+    while part := await reader.read(65536):
+        found += part
+        if len(found) > most_bytes:
+            raise ValueError(f"more than {most_bytes} bytes")
+    return _parsed(bytes(found))
 
 
 async def _connect(socket: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -36,8 +36,9 @@ from lateen.node.packets import (
 DNS_PORT: Final = 15053
 TUNNEL_PORT: Final = 15008
 """Mesh tunnels (HBONE) come in as they are. Source: Istio."""
-OWN_PORTS: Final = (15020, 15021, 15090)
-"""Metrics and health: never intercepted. Source: Istio, its injection template."""
+STATUS_PORT: Final = 15020
+OWN_PORTS: Final = (STATUS_PORT, 15021, 15090)
+"""Status, health and metrics: never intercepted. Source: Istio, its injection template."""
 _TRAFFIC: Final = "traffic.sidecar.istio.io/"
 _LOOPBACK: Final = {4: ip_network("127.0.0.1/32"), 6: ip_network("::1/128")}
 _PASS_THROUGH: Final = (ip_network("127.0.0.6/32"), ip_network("::6/128"))
@@ -69,16 +70,17 @@ class RedirectPlan:
     """Where the proxy takes what is intercepted."""
 
 
-def redirect_plan(annotations: Mapping[str, str], captures_dns: bool = True) -> RedirectPlan:
-    """What a pod's annotations ask for. BadCapture. Source: Istio, traffic.sidecar.istio.io annotations."""
+def redirect_plan(annotations: Mapping[str, str], captures_dns: bool = True, status_port: int = STATUS_PORT) -> RedirectPlan:
+    """What a pod's annotations ask for. `status_port`: where its status is told, if it is. BadCapture. Source: Istio, traffic.sidecar.istio.io annotations."""
 
     def said(name: str, default: str) -> str:
         return annotations.get(_TRAFFIC + name, default).strip()
 
+    own = {*OWN_PORTS} - {STATUS_PORT} | ({status_port} if status_port else set())
     include_inbound, include_ranges = said("includeInboundPorts", "*"), said("includeOutboundIPRanges", "*")
     return RedirectPlan(
         inbound_ports=None if include_inbound == "*" else _ports("includeInboundPorts", include_inbound),
-        excluded_inbound_ports=tuple(sorted({*OWN_PORTS, *_ports("excludeInboundPorts", said("excludeInboundPorts", ""))})),
+        excluded_inbound_ports=tuple(sorted({*own, *_ports("excludeInboundPorts", said("excludeInboundPorts", ""))})),
         outbound_ranges=None if include_ranges == "*" else _ranges("includeOutboundIPRanges", include_ranges),
         excluded_outbound_ranges=_ranges("excludeOutboundIPRanges", said("excludeOutboundIPRanges", "")),
         outbound_ports=_ports("includeOutboundPorts", said("includeOutboundPorts", "")),

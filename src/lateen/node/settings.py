@@ -47,6 +47,10 @@ class ProxySettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     flush_min_kb: int | None = None
     most_connections: int | None = None
     """Connections that clients may have open. None: any number."""
+    status_port: int = 15020
+    """Where readiness and metrics are told. 0: nowhere."""
+    merges_metrics: bool = True
+    """The application's metrics are told there as well."""
     compresses_stats: bool = True
     """Metrics are offered compressed."""
     mesh_id: str = ""

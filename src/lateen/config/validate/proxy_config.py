@@ -20,6 +20,7 @@ from lateen.config.kinds.kubernetes.selectors import LabelSelector
 from lateen.config.validate.names import regex_problem
 from lateen.config.validate.report import Report
 
+STATUS_PORT = 15020
 TAKEN = OWN_PORTS | {OUTBOUND_PORT, INBOUND_PORT}
 """Ports of the mesh's own in every pod."""
 
@@ -46,6 +47,10 @@ def _problems(config: MeshProxyConfig) -> Iterator[Problem]:
         yield Problem("proxy_admin_port", "proxyAdminPort", f"no port: {port}")
     elif port in TAKEN:
         yield Problem("proxy_admin_port", "proxyAdminPort", f"the mesh uses this port itself: {port}")
+    if not 0 <= config.status_port <= LARGEST_PORT:
+        yield Problem("status_port", "statusPort", f"no port: {config.status_port}")
+    elif config.status_port in TAKEN - {STATUS_PORT}:
+        yield Problem("status_port", "statusPort", f"the mesh uses this port itself: {config.status_port}")
     for attribute, path in (("drain_duration", "drainDuration"), ("termination_drain_duration", "terminationDrainDuration")):
         seconds = float(getattr(config, attribute))
         if seconds < 0 or (attribute == "drain_duration" and seconds < 1):
