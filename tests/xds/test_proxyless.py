@@ -71,6 +71,7 @@ class Client:
 
     def get(self, type_: ResourceType, name: str):
         found = resource(self.db, self.view, type_, name)
+        assert found is None or found.problem == ""
         return None if found is None else MESSAGES[type_].FromString(found.body)
 
     def manager(self, name: str) -> hcm.HttpConnectionManager | None:

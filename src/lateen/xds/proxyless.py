@@ -58,7 +58,25 @@ def proxyless_resource(db: Db, view: View, type_: ResourceType, name: str) -> Re
 
 def _checked(type_: ResourceType, name: str, message: Message, origins: frozenset[ObjectRef] = frozenset(), why: str = "") -> Resource:
     """A resource held to the same as an Envoy's: gRPC refuses no less than Envoy what the descriptors forbid. `why`: a problem that is known already."""
-    return Resource(type_, name, message.SerializeToString(deterministic=True), origins, problem(message) or why)
+    return Resource(type_, name, message.SerializeToString(deterministic=True), origins, problem(_without_tls(message)) or why)
+
+
+def _without_tls(message: Message) -> Message:
+    """The message without TLS: gRPC's own providers of certificates stand where Envoy wants secrets. Nothing of them is a user's."""
+    plain: cluster_pb2.Cluster | listener_pb2.Listener
+    match message:
+        case cluster_pb2.Cluster():
+            plain = cluster_pb2.Cluster()
+            plain.CopyFrom(message)
+            plain.ClearField("transport_socket")
+        case listener_pb2.Listener():
+            plain = listener_pb2.Listener()
+            plain.CopyFrom(message)
+            for chain in plain.filter_chains:
+                chain.ClearField("transport_socket")
+        case _:
+            return message
+    return plain
 
 
 # Listeners
