@@ -109,3 +109,54 @@ async def test_registrations_outlive_control(control):
         assert client.endpoints(WEB) == {"10.1.0.1", VM}
         assert not [names for url, names, _ in client.sent if url == EDS and names], "nothing has changed"
         following.cancel()
+
+
+async def test_a_join_costs_one_entry_and_one_row(tmp_path):
+    """However many are there: what pilot is told and what is written is the one that came."""
+    from types import SimpleNamespace
+
+    from lateen.control.pilot import Pilot
+    from lateen.control.registrar import Registrar
+    from lateen.control.registrations import Registrations
+    from lateen.mesh.view import Proxy, ProxyType
+    from lateen.sources.registration import NODE_GROUP
+
+    def connection(number: int) -> SimpleNamespace:
+        said = ((NODE_GROUP, "vms"),)
+        proxy = Proxy(
+            ProxyType.SIDECAR, f"vm-{number}.shop", "shop", "vm", (("host", str(number)),), (f"10.9.{number // 256}.{number % 256}",), "d", metadata=said
+        )
+        return SimpleNamespace(introduction=SimpleNamespace(proxy=proxy))
+
+    from lateen.config.decode import decode
+    from lateen.control.events import Events
+
+    pilot, told = Pilot(Events()), []
+    registrar = Registrar(pilot, tmp_path / "registered.db")
+    pilot.submit("files", decode(group(), "t").objects)
+    await pilot._turn()
+    submit = pilot.submit
+    pilot.submit = lambda layer, upserts, removed=(), **more: (told.append((len(tuple(upserts)), len(tuple(removed)), more)), submit(layer, upserts, removed))
+    for number in range(300):
+        registrar.connected(connection(number), True)
+    assert told == [(1, 0, {})] * 300
+    assert len(pilot.overlay.layer("registered")) == 300
+    assert len(list(Registrations(tmp_path / "registered.db").kept())) == 300
+    told.clear()
+    assert registrar.left("shop", "other", "vms-10.9.0.7") is False, "another account cannot send it away"
+    assert registrar.left("shop", "vm", "vms-10.9.0.7") is True
+    assert told == [(0, 1, {})]
+    assert len(list(Registrations(tmp_path / "registered.db").kept())) == 299
+    registrar.reported(connection(8), "it does not answer")
+    assert dict(Registrations(tmp_path / "registered.db").kept())[next(one for one in registrar._health if one.address == "10.9.0.8")] is False
+
+
+def test_a_damaged_record_of_registrations_is_put_aside(tmp_path):
+    from lateen.control.registrations import Registrations
+    from lateen.sources.registration import Registrant
+
+    (tmp_path / "r.db").write_bytes(b"no database" * 1000)
+    kept = Registrations(tmp_path / "r.db")
+    assert list(kept.kept()) == []
+    kept.keep(Registrant("shop", "vms", "10.9.0.1", labels=(("a", "b"),)), True)
+    assert list(Registrations(tmp_path / "r.db").kept()) == [(Registrant("shop", "vms", "10.9.0.1", labels=(("a", "b"),)), True)]

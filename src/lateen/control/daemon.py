@@ -101,7 +101,7 @@ class _Control:
         authority = await asyncio.to_thread(load_or_create, paths.ca, DEFAULT_TRUST_DOMAIN, time.time())
         self.citadel = Citadel(authority, self.pilot.certificate_life_s)
         self.pilot.journal = Journal(paths.state / "facts.json")
-        Registrar(self.pilot, paths.state / "registrations.json").restore()
+        Registrar(self.pilot, paths.state / "registrations.db").restore()
         if self.options.scope is ScopeMode.AUTOMATIC:
             self.interface.learning = Learning(self.pilot, self.events, paths.state / "learned.json")
             self.interface.learning.restore()

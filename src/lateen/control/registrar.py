@@ -1,24 +1,24 @@
 """Who has come to join a WorkloadGroup, and how they are: connected proxies become WorkloadEntries of the layer `REGISTERED`.
 
-Level-triggered: entries are recomputed from who is there and from the groups in force, so a group written after its members came takes them then.
-Registrations outlive the process: proxies need seconds to come back to a new control, and their clients should not notice.
+Level-triggered: an entry follows from who is there and from the group in force, so a group written after its members came takes them then; who comes,
+goes or reports costs one entry. Registrations outlive the process: proxies need seconds to come back to a new control, and clients should not notice.
 """
 
 import asyncio
-import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import structlog
 
+from lateen.base.names import ObjectRef
 from lateen.config import store
-from lateen.config.kinds.istio.workload_entry import WorkloadGroup
+from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadGroup
 from lateen.control.pilot import REGISTERED, Pilot
-from lateen.node.disk import write_durably
+from lateen.control.registrations import Registrations
 from lateen.serve.door import Connection
-from lateen.sources.registration import NODE_GROUP, Registrant, refusal, registered_entries
+from lateen.sources.registration import NODE_GROUP, Registrant, member_entry, refusal
 
 GRACE_S = 10.0
 """How long an entry stays when its proxy is gone: a restarted Envoy is back by then. Source: Istio, PILOT_WORKLOAD_ENTRY_GRACE_PERIOD."""
@@ -33,13 +33,16 @@ class Registrar:
 
     def __init__(self, pilot: Pilot, path: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """`path`: where registrations outlive the process; None: nowhere."""
-        self._pilot, self._path, self._clock = pilot, path, clock
+        self._pilot, self._clock = pilot, clock
+        self._disk = Registrations(path) if path is not None else None
         self._health: dict[Registrant, bool | None] = {}
         """Everyone who counts, with the last report."""
+        self._alike: dict[ObjectRef, set[Registrant]] = {}
+        """The same by the entry they are, or would be."""
         self._present: Counter[Registrant] = Counter()
         self._until: dict[Registrant, float] = {}
         """When those who are gone stop counting."""
-        self._groups: tuple[WorkloadGroup, ...] = ()
+        self._groups: dict[tuple[str, str], WorkloadGroup] = {}
         self._refused: dict[Registrant, str] = {}
         self._log = structlog.get_logger("control.registrar")
         pilot.on_connected.append(self.connected)
@@ -48,18 +51,9 @@ class Registrar:
 
     def restore(self) -> None:
         """Takes up what an earlier process kept. Call once, before anybody connects."""
-        if self._path is None or not self._path.exists():
-            return
-        try:
-            for plain in json.loads(self._path.read_bytes()):
-                labels = tuple((key, value) for key, value in plain.pop("labels"))
-                health = plain.pop("health")
-                one = Registrant(**plain, labels=labels)
-                self._health[one] = health
-                self._leave(one, RETURN_S)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            self._log.warning("registrations are not readable", file=str(self._path), error=str(error))
-        self._submit()
+        for one, health in self._disk.kept() if self._disk is not None else ():
+            self._count(one, health)
+            self._leave(one, RETURN_S)
 
     def connected(self, connection: Connection, is_connected: bool) -> None:
         """A proxy has come or gone."""
@@ -79,76 +73,97 @@ class Registrar:
         one = registrant_of(connection)
         if one is None or one not in self._health or self._health[one] is (problem is None):
             return
-        self._health[one] = problem is None
         self._log.info("a workload is well" if problem is None else "a workload is not well", entry=str(one.entry), problem=problem or "")
-        self._submit(is_to_keep=True)
+        self._keep(one, problem is None)
+        self._submit((one.entry,))
+
+    def left(self, namespace: str, service_account: str, name: str) -> bool:
+        """The workload of an entry says it goes, and counts no more from now on. False: there is none of this name and service account."""
+        ref = ObjectRef(WorkloadEntry.__name__, namespace, name)
+        going = [one for one in self._alike.get(ref, ()) if one.service_account == service_account]
+        for one in going:
+            self._drop(one)
+        return bool(going)
 
     def _join(self, one: Registrant) -> None:
         if one not in self._health and len(self._health) >= MOST:
             self._log.error("too many registrations; one is not taken", entry=str(one.entry))
             return
-        for other in [other for other in self._until if other.entry == one.entry and other != one]:  # the same workload, described anew
-            self._health.setdefault(one, self._health.pop(other))
-            del self._until[other]
+        health = self._health.get(one)
+        for other in [other for other in self._alike.get(one.entry, ()) if other in self._until and other != one]:  # the same workload, described anew
+            health = self._health[other] if health is None else health
+            self._forget(other)
         self._present[one] += 1
         self._until.pop(one, None)
-        if one not in self._health:
-            self._health[one] = None
-        self._submit(is_to_keep=True)
+        self._keep(one, health)
+        self._submit((one.entry,))
 
     def _leave(self, one: Registrant, grace_s: float) -> None:
         if one in self._health:
             self._until[one] = self._clock() + grace_s
-            asyncio.get_running_loop().call_later(grace_s + 0.01, self._expire)
+            asyncio.get_running_loop().call_later(grace_s + 0.01, self._expire, one)
 
-    def _expire(self) -> None:
-        now = self._clock()
-        over = [one for one, until in self._until.items() if until <= now]
-        for one in over:
-            del self._until[one], self._health[one]
-            self._log.info("a workload has left", entry=str(one.entry))
-        if over:
-            self._submit(is_to_keep=True)
+    def _expire(self, one: Registrant) -> None:
+        if self._until.get(one, float("inf")) <= self._clock():
+            self._drop(one)
+
+    def _drop(self, one: Registrant) -> None:
+        self._forget(one)
+        self._log.info("a workload has left", entry=str(one.entry))
+        self._submit((one.entry,))
+
+    def _keep(self, one: Registrant, health: bool | None) -> None:
+        is_new = one not in self._health or self._health[one] is not health
+        self._count(one, health)
+        if is_new and self._disk is not None:
+            self._disk.keep(one, health)
+
+    def _count(self, one: Registrant, health: bool | None) -> None:
+        self._health[one] = health
+        self._alike.setdefault(one.entry, set()).add(one)
+
+    def _forget(self, one: Registrant) -> None:
+        del self._health[one]
+        self._until.pop(one, None)
+        self._refused.pop(one, None)
+        alike = self._alike[one.entry]
+        alike.discard(one)
+        if not alike:
+            del self._alike[one.entry]
+        if self._disk is not None:
+            self._disk.drop(one)
 
     def _regroup(self) -> None:
-        """The groups in force may be others."""
+        """The groups in force may be others: their members are looked at again."""
         objects, db = store.OBJECTS, self._pilot.db
         found = (objects.at(db, key) for key in sorted(objects.keys(db, (WorkloadGroup.__name__,))))
-        groups = tuple(item for item in found if isinstance(item, WorkloadGroup))
-        if groups != self._groups:
-            self._groups = groups
-            self._submit()
+        groups = {(item.namespace, item.name): item for item in found if isinstance(item, WorkloadGroup)}
+        changed = {key for key in groups.keys() | self._groups.keys() if groups.get(key) != self._groups.get(key)}
+        self._groups = groups
+        if changed:
+            self._submit(ref for ref, alike in self._alike.items() if any((one.namespace, one.group) in changed for one in alike))
 
-    def _submit(self, *, is_to_keep: bool = False) -> None:
-        entries = registered_entries(self._health, self._groups)
-        self._pilot.submit(REGISTERED, entries, is_full=True)
-        self._tell()
-        if is_to_keep and self._path is not None:
-            plain = [
-                {
-                    "namespace": one.namespace,
-                    "group": one.group,
-                    "address": one.address,
-                    "network": one.network,
-                    "service_account": one.service_account,
-                    "labels": one.labels,
-                    "locality": one.locality,
-                    "health": health,
-                }
-                for one, health in self._health.items()
-            ]
-            try:
-                write_durably(self._path, json.dumps(plain).encode(), 0o600)
-            except OSError as error:
-                self._log.error("registrations are not kept", file=str(self._path), error=str(error))
+    def _submit(self, refs: Iterable[ObjectRef]) -> None:
+        """Brings these entries up to date."""
+        entries: list[WorkloadEntry] = []
+        removed: list[ObjectRef] = []
+        for ref in refs:
+            alike = {one: self._health[one] for one in self._alike.get(ref, ())}
+            entry = member_entry(alike, self._groups)
+            if entry is None:
+                removed.append(ref)
+            else:
+                entries.append(entry)
+            for one in alike:
+                self._tell(one)
+        if entries or removed:
+            self._pilot.submit(REGISTERED, entries, removed)
 
-    def _tell(self) -> None:
-        by_name = {(group.namespace, group.name): group for group in self._groups}
-        refused = {one: why for one in self._health if (why := refusal(one, by_name.get((one.namespace, one.group))))}
-        for one, why in refused.items():
-            if self._refused.get(one) != why:
-                self._log.warning("a workload is not registered", address=one.address, reason=why)
-        self._refused = refused
+    def _tell(self, one: Registrant) -> None:
+        why = refusal(one, self._groups.get((one.namespace, one.group)))
+        if why and self._refused.get(one) != why:
+            self._log.warning("a workload is not registered", address=one.address, reason=why)
+        self._refused[one] = why
 
 
 def registrant_of(connection: Connection) -> Registrant | None:

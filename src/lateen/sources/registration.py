@@ -80,12 +80,24 @@ def registered_entry(registrant: Registrant, group: WorkloadGroup, health: bool 
     return WorkloadEntry(meta=meta, spec=spec, status=WorkloadEntryStatus(conditions=conditions) if conditions else None)
 
 
+Groups = Mapping[tuple[str, str], WorkloadGroup]
+"""(namespace, name) → the group."""
+
+
+def member_entry(candidates: Mapping[Registrant, bool | None], groups: Groups) -> WorkloadEntry | None:
+    """The entry of registrants (with their health) that would all be the same one: the last in order that its group takes. None: none is taken."""
+    for one in sorted(candidates, reverse=True):
+        group = groups.get((one.namespace, one.group))
+        if group is not None and not refusal(one, group):
+            return registered_entry(one, group, candidates[one])
+    return None
+
+
 def registered_entries(registrants: Mapping[Registrant, bool | None], groups: Iterable[WorkloadGroup]) -> tuple[WorkloadEntry, ...]:
     """Every entry there should be: registrants (with their health) that their group takes. Of two with one name the last in order is taken."""
     by_name = {(group.namespace, group.name): group for group in groups}
-    found: dict[ObjectRef, WorkloadEntry] = {}
+    alike: dict[ObjectRef, dict[Registrant, bool | None]] = {}
     for one in sorted(registrants):
-        group = by_name.get((one.namespace, one.group))
-        if group is not None and not refusal(one, group):
-            found[one.entry] = registered_entry(one, group, registrants[one])
-    return tuple(found.values())
+        alike.setdefault(one.entry, {})[one] = registrants[one]
+    found = (member_entry(each, by_name) for each in alike.values())
+    return tuple(entry for entry in found if entry is not None)
