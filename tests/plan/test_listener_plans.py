@@ -1,8 +1,11 @@
 """Listeners as planned: which there are, and what their chains take and do."""
 
+from dataclasses import replace
+
 import pytest
 
 from lateen.config.kinds.istio.mesh_config import MeshConfig, MeshOutboundMode, MeshOutboundPolicy
+from lateen.mesh.inbound import inbound_ports
 from lateen.mesh.model import Locality
 from lateen.mesh.view import ProxyType, ServiceTarget, View
 from lateen.plan.listener import HTTP_PROTOCOLS, MESH_ALPN, MESH_HTTP_ALPN, MESH_TCP_ALPN, RAW, TLS, Chain, ChainMatch, Http, Tcp, TcpTarget, unique_chains
@@ -125,6 +128,40 @@ def test_without_capture_nothing_inbound_is_opened_for_the_whole_pod(mesh):
     names = listener_names(mesh(CART), view(metadata=(("INTERCEPTION_MODE", "NONE"),)))
     assert "virtualInbound" not in names
     assert "127.0.0.1_5432_bound" in names
+
+
+def test_without_capture_the_application_is_at_the_loopback_address(mesh):
+    """The proxy has the workload's own address; where that is the loopback address, it would call itself."""
+    none = (("INTERCEPTION_MODE", "NONE"),)
+    db = mesh(CART)
+    ours = replace(view(metadata=none), addresses=("10.9.0.1",))
+    assert {(one.port, one.endpoint) for one in inbound_ports(db, ours)} == {(8080, "127.0.0.1:8080"), (5432, "127.0.0.1:5432"), (7000, "127.0.0.1:7000")}
+    assert "10.9.0.1_8080_bound" in listener_names(db, ours)
+    assert {one.endpoint for one in inbound_ports(db, replace(ours, addresses=("fd00::1",)))} == {"[::1]:8080", "[::1]:5432", "[::1]:7000"}
+    for address in ("127.0.0.1", "::1", "no-address"):
+        assert {one.endpoint for one in inbound_ports(db, replace(ours, addresses=(address,)))} == {""}
+    assert {one.endpoint for one in inbound_ports(db, replace(ours, metadata=()))} == {""}, "captured traffic goes on as it was addressed"
+
+
+SIDECAR = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: own, namespace: shop}
+spec: {egress: [{port: {number: 80, protocol: HTTP, name: http}, bind: 127.0.0.3, hosts: ["./*"]}, {hosts: ["./*"]}]}
+"""
+
+
+def test_a_proxy_that_shares_its_machine_opens_what_is_written_and_its_http_proxy(mesh):
+    outside = (("HTTP_PROXY_PORT", "3128"), ("INTERCEPTION_MODE", "NONE"), ("OUTBOUND_LISTENERS", "WRITTEN"))
+    shared = replace(view(metadata=outside), addresses=("10.9.0.1",))
+    inbound = {"10.9.0.1_8080_bound", "10.9.0.1_5432_bound", "10.9.0.1_7000_bound"}
+    assert listener_names(mesh(CART), shared) == inbound | {"127.0.0.1_3128_bound"}
+    assert listener_names(mesh(CART + SIDECAR), shared) == inbound | {"127.0.0.1_3128_bound", "127.0.0.3_80_bound"}
+    proxy = listener(mesh(CART), shared, "127.0.0.1_3128_bound")
+    assert isinstance(proxy.chains[0].does, Http)
+    assert proxy.chains[0].does.is_proxy
+    for nonsense in ("0", "70000", "x", "-1", "15021"):
+        assert listener_names(mesh(CART), replace(shared, metadata=(("HTTP_PROXY_PORT", nonsense), *outside[1:]))) == inbound
 
 
 def test_equal_matches_are_left_out_and_server_names_belong_to_the_first():

@@ -2,7 +2,8 @@
 
 Called by `plan` for inbound listeners and clusters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from lateen.base.names import ObjectRef
 from lateen.config.kinds.istio.gateway import ServerTls
@@ -73,11 +74,28 @@ def _of_listener(written: IngressListener, sidecar: ObjectRef, services: tuple[I
     )
 
 
+def _application(view: View) -> str | None:
+    """Where the application of a proxy without capture listens: its proxy has the workload's own address, so it has the loopback address. None: traffic is
+    captured, or the workload's address is the loopback address itself."""
+    if dict(view.metadata).get("INTERCEPTION_MODE") != "NONE" or not view.addresses:
+        return None
+    try:
+        own = ip_address(view.addresses[0])
+    except ValueError:
+        return None
+    loopback = "127.0.0.1" if own.version == 4 else "::1"
+    return None if str(own) == loopback else loopback if own.version == 4 else f"[{loopback}]"
+
+
 def inbound_ports(db: Db, view: View) -> tuple[InboundPort, ...]:
-    """The ports of a view's workload, each number once, the oldest Service's first; none for a gateway. Source: Istio IstioIngressListener."""
+    """The ports of a view's workload, each number once, the oldest Service's first; none for a gateway. Source: Istio IstioIngressListener.
+
+    Without capture the application is at the loopback address. Istio opens no port there that no Sidecar lists; ours: docs/recipes/outside.md."""
     if view.is_router:
         return ()
     services = _of_services(db, view.targets)
+    if (application := _application(view)) is not None:
+        services = tuple(replace(one, endpoint=f"{application}:{one.port}") for one in services)
     sidecar = sidecar_of(db, view)
     if sidecar is None or not sidecar.spec.ingress:
         return services

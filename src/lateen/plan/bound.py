@@ -13,7 +13,7 @@ from lateen.mesh.peer_authentication import mtls_mode
 from lateen.mesh.view import View
 from lateen.mesh.visibility import egress_listeners
 from lateen.plan.inbound import ends_own_tls, own_tls_chain, port_chains
-from lateen.plan.intercept import is_bindable, is_captured, local_address, wildcards
+from lateen.plan.intercept import is_bindable, is_captured, local_address, proxy_port, wildcards
 from lateen.plan.listener import Chain, ChainMatch, Direction, Http, Listener, Role, unique_chains
 from lateen.plan.outbound import HTTP_PROXY_ROUTE
 
@@ -68,7 +68,7 @@ def _ingress_listener(db: Db, view: View, port: InboundPort) -> Listener:
 
 
 def _proxies(db: Db, view: View) -> Iterator[Listener]:
-    """HTTP proxies: the mesh's `proxyHttpPort`, and egress listeners of protocol HTTP_PROXY. Source: Istio MeshConfig.proxyHttpPort."""
+    """HTTP proxies: the workload's own, the mesh's `proxyHttpPort`, and egress listeners of protocol HTTP_PROXY. Source: Istio MeshConfig.proxyHttpPort."""
     if view.is_router:
         return
     taken = _taken(db, view)
@@ -77,9 +77,9 @@ def _proxies(db: Db, view: View) -> Iterator[Listener]:
             continue
         if is_bindable(egress.bind or local_address(view)):
             yield _proxy(egress.bind or local_address(view), egress.port.number)
-    port = mesh_field(db, "proxy_http_port")
-    if isinstance(port, int) and port > 0 and port not in taken:
-        yield _proxy(local_address(view), port)
+    for port in (proxy_port(view), mesh_field(db, "proxy_http_port")):
+        if isinstance(port, int) and port > 0 and port not in taken:
+            yield _proxy(local_address(view), port)
 
 
 def _proxy(address: str, port: int) -> Listener:

@@ -14,6 +14,18 @@ def is_captured(view: View) -> bool:
     return dict(view.metadata).get(_MODE, "REDIRECT") != "NONE"
 
 
+def opens_all(view: View) -> bool:
+    """There is an outbound listener for each port of the services it may call. False (`OUTBOUND_LISTENERS` WRITTEN): only those that a Sidecar names by
+    port, for a proxy that shares its machine's addresses with others. Ours: docs/recipes/outside.md."""
+    return dict(view.metadata).get("OUTBOUND_LISTENERS") != "WRITTEN"
+
+
+def proxy_port(view: View) -> int:
+    """Where applications of this one workload find an HTTP proxy, at the loopback address; 0: nowhere. Source: Istio, HTTP_PROXY_PORT."""
+    text = dict(view.metadata).get("HTTP_PROXY_PORT", "")
+    return int(text) if text.isdecimal() and text.isascii() and int(text) < 65536 else 0
+
+
 def is_bindable(address: str) -> bool:
     """Something that a listener can be at: an IP address, or a unix socket by its absolute path."""
     if address.startswith("unix://"):

@@ -20,7 +20,7 @@ from lateen.mesh.services import addresses_for
 from lateen.mesh.view import View
 from lateen.mesh.visibility import EgressListener, OutboundPolicy, egress_listeners, outbound_policy
 from lateen.plan.http_settings import accepts_http10
-from lateen.plan.intercept import is_bindable, is_captured, local_address, wildcards
+from lateen.plan.intercept import is_bindable, is_captured, local_address, opens_all, wildcards
 from lateen.plan.listener import (
     HTTP10,
     HTTP_PROTOCOLS,
@@ -196,6 +196,8 @@ def outbound_entries(db: Db, view: View) -> tuple[Entry, ...]:
         if listener.port is None:
             entries.lock()
         if listener.port is not None and listener.port.protocol is Protocol.HTTP_PROXY:
+            continue
+        if listener.port is None and not opens_all(view):
             continue
         take = _all_ports if listener.port is None else _own_port
         for service in listener.services:
