@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -140,6 +141,43 @@ async def test_metrics_are_offered_compressed(kit, relay, envoy, spawn, network)
     assert found == {"identity": "", "gzip": "gzip", "br": "br", "zstd": "zstd"}
     plain = bootstrap(kit.pod(), BootstrapOptions(settings=ProxySettings(compresses_stats=False)))
     assert "compressor" in json.dumps(bootstrap(kit.pod(), BootstrapOptions())) and "compressor" not in json.dumps(plain)
+    await sidecar.stop(1.0)
+
+
+HOLD_AND_TRY = """
+import socket, sys, time
+held = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+deadline = time.monotonic() + 60
+while time.monotonic() < deadline:
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as other:
+        other.settimeout(0.5)
+        try:
+            if other.recv(1) == b"":
+                print("refused")
+                break
+        except TimeoutError:
+            pass
+        except ConnectionResetError:
+            print("refused")
+            break
+held.settimeout(0.5)
+try:
+    print("held lost", held.recv(1))
+except TimeoutError:
+    print("held")
+"""
+
+
+@pytest.mark.parametrize("kind, name", [(ProxyType.SIDECAR, "virtualInbound"), (ProxyType.ROUTER, "0.0.0.0_8081")])
+async def test_a_listener_takes_no_more_connections_than_it_may(kit, control, relay, envoy, spawn, network, kind, name):
+    control.publish(kit.LISTENER, l=("2", kit.listener(name, 8081, "r")))
+    options = SidecarOptions(replace(OPTIONS.bootstrap, settings=ProxySettings(most_listener_connections=1)))
+    sidecar = Sidecar(kit.pod(proxy_type=kind), envoy.directory, spawn, options)
+    await sidecar.start()
+    await asyncio.wait_for(sidecar.wait_ready(), 15)
+    argv = ["nsenter", f"--net={network}", sys.executable, "-c", HOLD_AND_TRY, "8081"]
+    done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["refused", "held"], done
     await sidecar.stop(1.0)
 
 

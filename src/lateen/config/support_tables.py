@@ -75,7 +75,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "defaultConfig.caCertificatesPem",
         "defaultConfig.privateKeyProvider",
         "defaultConfig.tracing",
-        "defaultConfig.connectionSettings.listenerConnectionLimit",
         "extensionProviders[].envoyExtAuthzHttp",
         "extensionProviders[].envoyExtAuthzGrpc",
         "extensionProviders[].zipkin",
@@ -89,7 +88,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "extensionProviders[].envoyHttpAls",
         "extensionProviders[].envoyTcpAls",
         "extensionProviders[].envoyOtelAls",
-        "defaultConfig.readinessProbe",
     ),
     "Gateway": (
         "spec.servers[].tls.caCrl",
@@ -328,6 +326,7 @@ NO_NEED: dict[str, dict[str, str]] = {
         "serviceScopeConfigs": "there is one cluster",
         "hboneIdleTimeout": "ambient mode is no part of this mesh",
         "defaultConfig.proxyHeaders.metadataExchangeHeaders": "no such headers are sent to anybody",
+        "defaultConfig.readinessProbe": "pods have probes of their own, and a workload outside goes by its WorkloadGroup's",
         "defaultInboundHttpRetryPolicy.retryRemoteLocalities": "an inbound request has one endpoint",
         "defaultInboundHttpRetryPolicy.retryIgnorePreviousHosts": "an inbound request has one endpoint",
     },

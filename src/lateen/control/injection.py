@@ -87,6 +87,7 @@ def settings(config: MeshProxyConfig, mesh: MeshConfig = MeshConfig()) -> ProxyS
         flush_interval_ms=None if config.file_flush_interval is None else max(1, int(config.file_flush_interval * 1000)),
         flush_min_kb=config.file_flush_min_size_kb,
         most_connections=connections.global_downstream_connection_limit,
+        most_listener_connections=connections.listener_connection_limit,
         status_port=config.status_port,
         merges_metrics=mesh.enable_prometheus_merge,
         compresses_stats=config.stats_compression is not False,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lateen.base.names import PROXY_MARK
+from lateen.base.names import PROXY_MARK, VIRTUAL_INBOUND
 from lateen.node.pod import PodIdentity, ProxyType
 from lateen.node.settings import ProxySettings
 
@@ -17,6 +17,8 @@ Json = dict[str, Any]
 
 ADS_SOCKET: Final = "ads.sock"
 ADMIN_SOCKET: Final = "admin.sock"
+OWN_LISTENER: Final = "envoy-"
+"""How the names of a proxy's own listeners begin."""
 READY_PORT: Final = 15021
 METRICS_PORT: Final = 15090
 PROXY_DNS_PORT: Final = 15054
@@ -232,7 +234,14 @@ def _admin_listener(name: str, port: int, paths: Mapping[str, str], has_ipv6: bo
 
 def _runtime(options: BootstrapOptions) -> Json:
     """`re2…`: users' regular expressions are bounded when they are read, not here. Source: Istio, the runtime of its proxies."""
-    return {"re2.max_program_size.error_level": 32768, **options.settings.runtime}
+    most = options.settings.most_listener_connections
+    limits = {} if most is None else {listener_limit(VIRTUAL_INBOUND): most}
+    return {"re2.max_program_size.error_level": 32768, **limits, **options.settings.runtime}
+
+
+def listener_limit(name: str) -> str:
+    """The runtime key of the connections that a listener may have. Source: Envoy, runtime of listeners."""
+    return f"envoy.resource_limits.listener.{name}.connection_limit"
 
 
 def _connection_monitor(most: int | None) -> Json:

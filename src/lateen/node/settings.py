@@ -47,6 +47,8 @@ class ProxySettings(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     flush_min_kb: int | None = None
     most_connections: int | None = None
     """Connections that clients may have open. None: any number."""
+    most_listener_connections: int | None = None
+    """Connections that clients may have open at one listener. None: any number."""
     status_port: int = 15020
     """Where readiness and metrics are told. 0: nowhere."""
     merges_metrics: bool = True

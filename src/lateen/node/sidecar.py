@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 import structlog
 
 from lateen.node.admin import Admin, AdminUnreachable
-from lateen.node.bootstrap import ADMIN_SOCKET, OPEN_CONNECTIONS, BootstrapOptions, bootstrap
+from lateen.node.bootstrap import ADMIN_SOCKET, OPEN_CONNECTIONS, OWN_LISTENER, BootstrapOptions, bootstrap, listener_limit
 from lateen.node.disk import make_directory, write_durably
 from lateen.node.pod import PodIdentity, ProxyType
 from lateen.node.process import Process, watch
@@ -92,6 +93,8 @@ class Sidecar:
         self._last_exit = ""
         self._started_s = 0.0
         self._problem = ""
+        self._limited: set[str] = set()
+        """Listeners that have their limit of connections."""
         self.admin = Admin(directory / ADMIN_SOCKET)
 
     async def start(self) -> None:
@@ -193,6 +196,7 @@ class Sidecar:
             self._argv(), env=self._options.bootstrap.settings.environment, cwd=self._directory, output=self._directory / OUTPUT, log=self._directory / LOG
         )
         self._started_s = time.time()
+        self._limited.clear()
         self._process = watch(pid)
         self._phase = Phase.STARTING
 
@@ -235,8 +239,26 @@ class Sidecar:
             self._phase = Phase.LIVE
             self._problem = ""
             self._live.set()
+        if is_ready:
+            await self._limit_listeners()
         for name in (OUTPUT, LOG):
             bound(self._directory / name, self._options.log_limit_bytes)
+
+    async def _limit_listeners(self) -> None:
+        """Connections at each listener of a gateway: its limits go by names, and which there are its configuration says. A sidecar's one is known at its
+        start."""
+        most = self._options.bootstrap.settings.most_listener_connections
+        if most is None or self._pod.proxy_type is not ProxyType.ROUTER:
+            return
+        try:
+            told = json.loads((await self.admin.ask("GET", "/listeners?format=json")).body)
+            names = {one.get("name", "") for one in told.get("listener_statuses", ())}
+            for name in sorted(names - self._limited):
+                if not name.startswith(OWN_LISTENER):
+                    await self.admin.ask("POST", f"/runtime_modify?{quote(listener_limit(name))}={most}")
+                self._limited.add(name)
+        except (AdminUnreachable, ValueError) as error:
+            _log.warning("listeners without their limit of connections", pod=self._pod.name, reason=str(error))
 
     def _last_words(self) -> str:
         """The last line Envoy wrote that says something is wrong, without its time stamp."""
