@@ -65,7 +65,7 @@ def test_a_workload_s_proxy_config_is_merged_in_istio_s_order():
 
 
 def test_a_pod_s_own_proxy_configuration_is_read_and_its_mistakes_are_told():
-    annotations = '{proxy.istio.io/config: \'{"gatewayTopology": {"proxyProtokol": {}}, "statusPort": 3}\'}'
+    annotations = '{proxy.istio.io/config: \'{"gatewayTopology": {"proxyProtokol": {}}, "zipkinAddress": "z:1"}\'}'
     deployment = f"""
 apiVersion: apps/v1
 kind: Deployment
@@ -88,4 +88,4 @@ spec: {containers: [{name: a, image: x}]}
         ("Deployment b/a", "LTN0109", "WARNING"),
         ("Pod b/a", "LTN0101", "WARNING"),
     ]
-    assert "proxyProtocol" in told[0].message + told[0].hint and "statusPort" in told[1].message
+    assert "proxyProtocol" in told[0].message + told[0].hint and "zipkinAddress" in told[1].message
