@@ -3,6 +3,7 @@
 from lateen.mesh.model import Labels, Locality
 from lateen.mesh.sidecar_findings import findings
 from lateen.mesh.view import ProxyType, View
+from lateen.mesh.virtual_services import imported_claims
 from lateen.mesh.visibility import egress_listeners, outbound_policy, scope, service_seen, visible_services
 
 SERVICE = """
@@ -61,6 +62,29 @@ def test_a_sidecar_narrows_what_is_seen(mesh):
     assert hosts(mesh(text), view("shop", type_=ProxyType.ROUTER)) == ["cart.shop", "till.bank"], "no Sidecar concerns a gateway"
     text += SIDECAR.format(name="some", namespace="shop", spec="{workloadSelector: {labels: {app: x}}, egress: [{hosts: ['bank/*']}]}")
     assert hosts(mesh(text), view("shop", (("app", "x"),))) == ["till.bank"]
+
+
+def test_a_sidecar_excludes_hosts_of_one_namespace_or_of_all(mesh):
+    def seen(*entries):
+        text = SHOP + SIDECAR.format(name="all", namespace="shop", spec=f"{{egress: [{{hosts: {list(entries)}}}]}}")
+        return hosts(mesh(text), view("shop"))
+
+    assert seen("*/*") == ["cart.shop", "till.bank"]
+    assert seen("*/*", "~bank/*") == ["cart.shop"]
+    assert seen("*/*", "~./*") == ["till.bank"]
+    assert seen("~/*.bank.svc.cluster.local", "*/*") == ["cart.shop"]
+    assert seen("*/*", "~shop/till.bank.svc.cluster.local") == ["cart.shop", "till.bank"]
+    assert seen("*/*", "~/*") == []
+
+
+def test_routes_for_excluded_hosts_alone_are_not_imported(mesh):
+    def claimed(*entries):
+        db = mesh(SHOP + VIRTUAL_SERVICE + SIDECAR.format(name="all", namespace="shop", spec=f"{{egress: [{{hosts: {list(entries)}}}]}}"))
+        return [one.origin.name for one in imported_claims(db, "shop", egress_listeners(db, view("shop"))[0].imports)]
+
+    assert claimed("*/*") == ["cart"]
+    assert claimed("*/*", "~bank/*") == ["cart"]
+    assert claimed("*/*", "~/cart.shop.svc.cluster.local") == []
 
 
 def test_the_root_namespaces_sidecar_is_the_last_resort(mesh):

@@ -14,6 +14,8 @@ from lateen.plan.domains import Audience, abroad, alternates, is_at_home, servic
         ("api.shop.svc.cluster.local", "shop.svc.cluster.local", ("api.shop.svc.cluster.local.", "api", "api.shop.svc", "api.shop")),
         ("api.shop.svc.cluster.local", "till.svc.cluster.local", ("api.shop.svc.cluster.local.", "api.shop", "api.shop.svc")),
         ("api.shop.svc.other.net", "shop.svc.cluster.local", ("api.shop.svc.other.net.",)),
+        ("*.shop.svc.cluster.local", "shop.svc.cluster.local", ("*.shop.svc.cluster.local.", "*.shop.svc", "*.shop")),
+        ("*.campus.net", "campus.net", ("*.campus.net.",)),
         ("www.example.com", "shop.svc.cluster.local", ("www.example.com.",)),
         ("a.lab.campus.net", "lab.campus.net", ("a.lab.campus.net.", "a")),
         ("a.lab.campus.net", "far.campus.net", ("a.lab.campus.net.", "a.lab", "a.lab.campus")),

@@ -4,6 +4,7 @@ from lateen.base.findings import Finding, Severity
 from lateen.config.kinds.istio.sidecar import Sidecar
 from lateen.config.store import everywhere, ref
 from lateen.incremental import Db, query
+from lateen.mesh.imports import EXCLUDED
 from lateen.mesh.model import Labels, label_pairs
 from lateen.mesh.services import services_by_host
 
@@ -29,7 +30,7 @@ def _imports_of_nothing(db: Db, sidecar: Sidecar) -> list[Finding]:
     for at, listener in enumerate(sidecar.spec.egress):
         for index, written in enumerate(listener.hosts):
             home, _, host = written.rpartition("/")
-            if home == "~" or "*" in host or not host:
+            if home.startswith(EXCLUDED) or "*" in host or not host:
                 continue
             namespace = sidecar.namespace if home == "." else home
             if not any(namespace in ("*", service.namespace) for service in services_by_host.at(db, host) or ()):

@@ -20,13 +20,11 @@ from lateen.incremental import Db, index, query
 from lateen.mesh.delegates import merged_routes
 from lateen.mesh.gateway_api.routes import Member, Place, http_of, places, tcp_of, tls_of
 from lateen.mesh.hosts import is_within
+from lateen.mesh.imports import EVERYTHING, Imports
 from lateen.mesh.ingress import ingress_hosts, ingress_routes
 
 M = TypeVar("M", bound=msgspec.Struct)
 R = TypeVar("R", TcpRoute, TlsRoute)
-Imports = tuple[tuple[str, str], ...]
-"""(namespace or `*`, host or wildcard): what a Sidecar's egress listener imports."""
-EVERYTHING: Imports = (("*", "*"),)
 INGRESS_HOST = "IngressHost"
 """Kind of the keys that stand for the rules of Ingresses for one host."""
 ROUTE_PLACE = "RoutePlace"
@@ -185,7 +183,7 @@ def claims(db: Db, namespace: str, gateway: str) -> tuple[Heading, ...]:
 def imported_claims(db: Db, namespace: str, imports: Imports) -> tuple[Heading, ...]:
     """The same for sidecars, of what an egress listener imports."""
     found = claims(db, namespace, MESH_GATEWAY)
-    return found if imports == EVERYTHING else tuple(heading for heading in found if _is_imported(heading, imports))
+    return found if imports == EVERYTHING else tuple(heading for heading in found if imports.concerns(heading.namespace, heading.hosts))
 
 
 @index
@@ -212,11 +210,6 @@ def claims_of(db: Db, namespace: str, imports: Imports, host: str) -> tuple[Head
         hosts = [host, *(one for one in _wildcards(db, namespace, imports) if is_within(host, one))]
     found = {heading: None for one in hosts for heading in _claims_by_host.at(db, one, namespace, imports) or ()}
     return tuple(sorted(found, key=lambda heading: heading.rank))
-
-
-def _is_imported(heading: Heading, imports: Imports) -> bool:
-    wanted = [host for home, host in imports if home in ("*", heading.namespace)]
-    return any(is_within(host, one) or (host.startswith("*") and is_within(one, host)) for one in wanted for host in heading.hosts)
 
 
 @query

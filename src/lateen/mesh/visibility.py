@@ -13,7 +13,7 @@ from lateen.config.kinds.istio.sidecar import EgressListener as WrittenListener
 from lateen.config.kinds.istio.virtual_service import Destination
 from lateen.config.store import mesh_field
 from lateen.incremental import Db, index, query
-from lateen.mesh.hosts import is_within
+from lateen.mesh.imports import EVERYTHING, Imports, imports_of
 from lateen.mesh.model import Port, Protocol, Registry, Service
 from lateen.mesh.protocols import declared_protocol
 from lateen.mesh.services import all_services, services_by_host
@@ -38,19 +38,13 @@ class EgressListener:
 
     `is_captured`: redirected traffic, else the port is bound.
 
-    `hosts`: (namespace or `*`, host or wildcard) that it imports. `services`: what it imports, oldest first; a hostname may be there twice,
-    of one namespace."""
+    `services`: what it imports, oldest first; a hostname may be there twice, of one namespace."""
 
     port: Port | None
     bind: str
     is_captured: bool
-    hosts: tuple[tuple[str, str], ...]
+    imports: Imports
     services: tuple[Service, ...]
-
-    def imports(self, namespace: str, hosts: tuple[str, ...]) -> bool:
-        """Whether a VirtualService of that namespace for these hosts counts here. Source: Istio IstioEgressListener.hosts."""
-        wanted = [host for home, host in self.hosts if home in ("*", namespace)]
-        return any(is_within(host, one) or (host.startswith("*") and is_within(one, host)) for one in wanted for host in hosts)
 
 
 def scope(db: Db, view: View) -> Scope:
@@ -98,15 +92,6 @@ def _is_kubernetes(service: Service) -> bool:
     return service.registered_in is Registry.KUBERNETES
 
 
-def _hosts(listener: WrittenListener, namespace: str) -> tuple[tuple[str, str], ...]:
-    found = []
-    for host in listener.hosts:
-        home, _, name = host.rpartition("/")
-        if home != "~":
-            found.append((namespace if home == "." else home or "*", name))
-    return tuple(found)
-
-
 def _with_port(service: Service, number: int) -> Service | None:
     ports = tuple(port for port in service.ports if port.number == number)
     return None if not ports else service if ports == service.ports else replace(service, ports=ports)
@@ -116,15 +101,10 @@ def _needs_port(port: Port | None) -> bool:
     return port is not None and port.number > 0 and port.protocol is not Protocol.HTTP_PROXY
 
 
-def _imported(services: tuple[Service, ...], hosts: tuple[tuple[str, str], ...], port: Port | None) -> tuple[Service, ...]:
-    by_home: dict[str, list[str]] = {}
-    for home, host in hosts:
-        by_home.setdefault(home, []).append(host)
+def _imported(services: tuple[Service, ...], imports: Imports, port: Port | None) -> tuple[Service, ...]:
     found = []
     for service in services:
-        wanted = (*by_home.get(service.namespace, ()), *by_home.get("*", ()))
-        names = (service.hostname, *service.aliases)
-        if any(is_within(name, host) for host in wanted for name in names):
+        if imports.has(service.namespace, (service.hostname, *service.aliases)):
             kept = _with_port(service, port.number) if port is not None and _needs_port(port) else service
             if kept is not None:
                 found.append(kept)
@@ -171,16 +151,16 @@ def _scoped_listeners(db: Db, eyes: Scope) -> tuple[EgressListener, ...]:
     sidecar = sidecar_at(db, eyes.sidecar)
     if sidecar is None or not sidecar.spec.egress:
         everything = _one_namespace_each(services, eyes.namespace, True)
-        return (EgressListener(None, "", True, (("*", "*"),), everything),)
+        return (EgressListener(None, "", True, EVERYTHING, everything),)
     return tuple(_listener(written, eyes.namespace, services) for written in sidecar.spec.egress)
 
 
 def _listener(written: WrittenListener, namespace: str, services: tuple[Service, ...]) -> EgressListener:
     said = written.port if written.port and (written.port.number or written.bind) else None
     port = Port(said.number, said.name, declared_protocol(said.protocol)) if said else None
-    hosts = _hosts(written, namespace)
-    found = _one_namespace_each(_imported(services, hosts, port), namespace, False)
-    return EgressListener(port, written.bind, written.capture_mode is not CaptureMode.NONE, hosts, found)
+    imports = imports_of(written.hosts, namespace)
+    found = _one_namespace_each(_imported(services, imports, port), namespace, False)
+    return EgressListener(port, written.bind, written.capture_mode is not CaptureMode.NONE, imports, found)
 
 
 def egress_listeners(db: Db, view: View) -> tuple[EgressListener, ...]:
@@ -229,7 +209,7 @@ def _destinations(db: Db, eyes: Scope, listener: EgressListener) -> list[Service
     from lateen.mesh.virtual_services import imported_destinations  # it reads listeners; imported late
 
     found = []
-    for host, ports in imported_destinations(db, eyes.namespace, listener.hosts):
+    for host, ports in imported_destinations(db, eyes.namespace, listener.imports):
         known = services_by_host.at(db, host) or ()
         own = [service for service in known if service.namespace == eyes.namespace]
         candidates = [service for service in known if service.export_to & {"*", eyes.namespace}]

@@ -51,6 +51,8 @@ def _in_cluster(host: str, domain: str) -> tuple[str, ...]:
     name, dot, namespace = short.partition(".")
     if not dot or not namespace:
         return ()
+    if name == "*":  # alone it would stand for every host, not only for those of the namespace
+        return (f"{short}.svc", short)
     return (name, f"{short}.svc", short) if namespace == home else (short, f"{short}.svc")
 
 
@@ -63,6 +65,8 @@ def _by_shared_suffix(host: str, domain: str) -> tuple[str, ...]:
         return ()
     unique = labels[: len(labels) - shared]
     own = ".".join(unique)
+    if own == "*":
+        return ()
     return (own, f"{own}.{labels[len(labels) - shared]}") if len(unique) == 2 else (own,)
 
 

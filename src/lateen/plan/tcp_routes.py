@@ -89,7 +89,7 @@ def _sidecar_rules(db: Db, at: Caller, host: str, is_tls: bool) -> TcpRules:
     way = way_out(db, at.eyes, at.port, "")
     if way is None:
         return NO_RULES
-    owners = claims_of(db, at.eyes.namespace, way.hosts, host)
+    owners = claims_of(db, at.eyes.namespace, way.imports, host)
     services = tuple(service for heading in owners if (service := effective(db, heading.key)))
     return _tls_rules(db, at, services) if is_tls else _tcp_rules(db, at, services)
 

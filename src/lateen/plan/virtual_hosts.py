@@ -12,6 +12,7 @@ from lateen.config.kinds.istio.mesh_config import MeshOutboundMode
 from lateen.incremental import Db, index, query
 from lateen.mesh.destination_rules import rule_labels
 from lateen.mesh.hosts import is_within, specificity
+from lateen.mesh.imports import Imports
 from lateen.mesh.model import Port, Protocol, Resolution, Service
 from lateen.mesh.view import View
 from lateen.mesh.virtual_services import Heading, claims_of, imported_claims, source_label_keys
@@ -74,7 +75,7 @@ class Way:
     """An egress listener without its services. `position`: among those of its scope. `is_proxy`: its clients speak to an HTTP proxy."""
 
     position: int
-    hosts: tuple[tuple[str, str], ...]
+    imports: Imports
     is_proxy: bool
 
 
@@ -84,7 +85,7 @@ def way_out(db: Db, eyes: Scope, port: int, bind: str) -> Way | None:
     for position, one in enumerate(scoped_listeners(db, eyes)):
         is_proxy = one.port is not None and one.port.protocol is Protocol.HTTP_PROXY
         if one.port is None or (one.port.number == port and (port or one.bind == bind)) or (is_proxy and bind == HTTP_PROXY):
-            return Way(position, one.hosts, is_proxy)
+            return Way(position, one.imports, is_proxy)
     return None
 
 
@@ -100,7 +101,7 @@ def layout(db: Db, to: Audience, route_name: str) -> Layout | None:
     host = route_name.rpartition(":")[0] if port else ""
     found = _at_port.at(db, (port, host), vantage(db, to.eyes), way.position) or ()
     services = {service.hostname: service for service in found}
-    claims = claims_of(db, to.eyes.namespace, way.hosts, host) if host else imported_claims(db, to.eyes.namespace, way.hosts)
+    claims = claims_of(db, to.eyes.namespace, way.imports, host) if host else imported_claims(db, to.eyes.namespace, way.imports)
     shared = _drafts(db, replace(to, eyes=vantage(db, to.eyes), labels=(), dns_domain=abroad(to.dns_domain)), way.position, port) if not host else {}
     drafts = {name: _service_drafts(one, port, to) if host or is_at_home(one, to.dns_domain) else shared[name] for name, one in services.items()}
     entries = _entries(db, to, port, services, drafts, claims)
@@ -127,7 +128,7 @@ def _at_port(db: Db, eyes: Scope, position: int) -> Mapping[tuple[int, str], tup
 
 def _is_imported(alias: str, way: EgressListener) -> bool:
     namespace = alias.split(".")[1] if "." in alias else ""
-    return any(home in ("*", namespace) and is_within(alias, host) for home, host in way.hosts)
+    return any(home in ("*", namespace) and is_within(alias, host) for home, host in way.imports.wanted)
 
 
 def _is_routed(port: Port) -> bool:

@@ -20,7 +20,7 @@ def check(item: DestinationRule) -> tuple[Finding, ...]:
         if not is_label(subset.name):
             report.error(f"{field}.name", f"not a subset's name: `{subset.name}`")
         if subset.name in names:
-            report.warning(f"{field}.name", f"a subset of this name is here twice: `{subset.name}`")
+            report.error(f"{field}.name", f"a subset of this name is here twice: `{subset.name}`")
         names.add(subset.name)
         check_labels(report, f"{field}.labels", subset.labels)
         check_traffic_policy(report, f"{field}.trafficPolicy", subset.traffic_policy)

@@ -76,7 +76,8 @@ def _tls_goes_with(report: Report, field: str, protocol: str, tls: ServerTls | N
     if tls is None:
         return
     if protocol in HTTP_PROTOCOLS:
-        is_only_redirect = tls.mode is ServerTlsMode.PASSTHROUGH and not (tls.server_certificate or tls.private_key or tls.ca_certificates)
+        is_passed = tls.mode in (ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH)
+        is_only_redirect = is_passed and not (tls.server_certificate or tls.private_key or tls.ca_certificates)
         if not is_only_redirect:
             report.error(f"{field}.tls", "a plain HTTP server's tls settings say httpsRedirect and no more", "or use protocol HTTPS")
     else:
@@ -87,6 +88,7 @@ def check_server_tls(report: Report, field: str, tls: ServerTls) -> None:
     """What a mode needs and forbids. Source: Istio, validateTLSOptions."""
     _ciphers(report, f"{field}.cipherSuites", tls.cipher_suites)
     sources = [name for name, value in (("credentialName", tls.credential_name), ("credentialNames", tls.credential_names)) if value]
+    sources += ["serverCertificate"] if tls.server_certificate and tls.private_key else []
     sources += ["tlsCertificates"] if tls.tls_certificates else []
     if len(sources) > 1:
         report.error(f"{field}.{sources[1]}", f"either {' or '.join(sources)}")

@@ -239,7 +239,7 @@ def check_gateway_host(report: Report, field: str, host: str, is_gateway: bool) 
     elif not namespace or not name:
         report.error(field, f"namespace and host must not be empty: `{host}`")
         return
-    elif namespace not in (("*", ".") if is_gateway else ("*", ".", "~")) and not is_label(namespace):
+    elif (home := namespace if is_gateway else namespace.removeprefix("~") or "*") not in ("*", ".") and not is_label(home):
         report.error(field, f"neither `*`, `.` nor a namespace: `{namespace}`")
     if name != "*" and "." not in name:
         report.error(field, f"a short name does not say which host is meant: `{name}`", "write it out: name.namespace.svc.cluster.local")

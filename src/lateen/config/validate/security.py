@@ -62,6 +62,8 @@ def check_request_authentication(item: RequestAuthentication) -> tuple[Finding, 
 
 
 def _jwt_rule(report: Report, field: str, rule: JwtRule) -> None:
+    if not rule.issuer and not rule.jwks_uri:
+        report.error(f"{field}.issuer", "neither an issuer nor a jwksUri")
     if rule.jwks and rule.jwks_uri:
         report.error(f"{field}.jwks", "either jwks or jwksUri")
     if rule.jwks_uri:

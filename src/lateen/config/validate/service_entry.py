@@ -24,6 +24,8 @@ from lateen.config.validate.names import (
 from lateen.config.validate.report import Report
 
 _DNS = (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+NAMED_PROTOCOLS = frozenset({"http", "http2", "grpc", "tls"})
+"""What resolution DYNAMIC_DNS serves: traffic that says whom it is for. Source: Istio."""
 
 
 def check(item: ServiceEntry) -> tuple[Finding, ...]:
@@ -84,16 +86,12 @@ def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
     if spec.resolution is Resolution.NONE and spec.endpoints:
         report.error("spec.endpoints", "resolution NONE takes the address the caller used: it has no endpoints", "use STATIC or DNS")
     if spec.resolution is Resolution.DYNAMIC_DNS:
-        if spec.endpoints:
-            report.error("spec.endpoints", "resolution DYNAMIC_DNS takes the name the caller used: it has no endpoints")
-        for index, host in enumerate(spec.hosts):
-            if not host.startswith("*"):
-                report.warning(f"spec.hosts[{index}]", f"resolution DYNAMIC_DNS is for wildcard hosts: `{host}`")
+        _by_name(report, spec)
     if spec.resolution is Resolution.DNS_ROUND_ROBIN and len(spec.endpoints) > 1:
         report.error("spec.endpoints", "resolution DNS_ROUND_ROBIN has at most one endpoint")
     if spec.resolution in _DNS and not spec.endpoints:
         for index, host in enumerate(spec.hosts):
-            if host.startswith("*") and spec.workload_selector is None:
+            if host.startswith("*"):
                 report.error(f"spec.hosts[{index}]", f"a wildcard cannot be looked up, and there are no endpoints: `{host}`")
     for index, endpoint in enumerate(spec.endpoints):
         field = f"spec.endpoints[{index}]"
@@ -105,6 +103,22 @@ def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
         for name in endpoint.ports:
             if name not in names:
                 report.error(f"{field}.ports[{name}]", f"no such port of the ServiceEntry: `{name}`", ", ".join(sorted(names)))
+
+
+def _by_name(report: Report, spec: ServiceEntrySpec) -> None:
+    """Resolution DYNAMIC_DNS: wildcards alone, no addresses and no endpoints, protocols that say a name."""
+    if spec.endpoints:
+        report.error("spec.endpoints", "resolution DYNAMIC_DNS takes the name the caller used: it has no endpoints")
+    if spec.addresses:
+        report.error("spec.addresses", "resolution DYNAMIC_DNS takes the name the caller used: it has no addresses")
+    for index, host in enumerate(spec.hosts):
+        if not host.startswith("*"):
+            report.error(f"spec.hosts[{index}]", f"resolution DYNAMIC_DNS is for wildcard hosts: `{host}`", "use DNS")
+    for index, port in enumerate(spec.ports):
+        if port.protocol.lower() not in NAMED_PROTOCOLS:
+            report.error(
+                f"spec.ports[{index}].protocol", f"resolution DYNAMIC_DNS needs a protocol that says a name: `{port.protocol}`", "HTTP, HTTP2, GRPC or TLS"
+            )
 
 
 def _endpoint(report: Report, field: str, endpoint: WorkloadEntrySpec, allows_names: bool) -> None:
