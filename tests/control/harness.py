@@ -69,7 +69,7 @@ class Control:
     def start(self, *options: str) -> "Control":
         argv = [sys.executable, "-m", "lateen", "control", str(self.folder), "--name", "t", "--listen", f"127.0.0.1:{self.port}", *options]
         self.process = subprocess.Popen(argv, env=self.environment, stdout=subprocess.DEVNULL, stderr=(self.home / "log").open("ab"))
-        for _ in range(600):
+        for _ in range(2400):
             if self.process.poll() is not None:
                 raise AssertionError((self.home / "log").read_text())
             if self.socket.exists():
@@ -89,7 +89,7 @@ class Control:
 
     def call(self, method: str, request: dict | None = None, service: str = "Control") -> dict:
         with grpc.insecure_channel(f"unix:{self.socket}") as channel:
-            return json.loads(channel.unary_unary(f"/lateen.v1.{service}/{method}")(json.dumps(request or {}).encode(), timeout=20))
+            return json.loads(channel.unary_unary(f"/lateen.v1.{service}/{method}")(json.dumps(request or {}).encode(), timeout=60))
 
     def log(self) -> str:
         return (self.home / "log").read_text()
@@ -154,7 +154,7 @@ class Watcher:
         assignment = endpoint_pb2.ClusterLoadAssignment.FromString(held[1])
         return {one.endpoint.address.socket_address.address for place in assignment.endpoints for one in place.lb_endpoints if one.health_status != 3}
 
-    async def until(self, condition, what: str, timeout_s: float = 30) -> None:
+    async def until(self, condition, what: str, timeout_s: float = 60) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self.news.clear()

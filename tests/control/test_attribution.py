@@ -115,7 +115,7 @@ class Rig:
 
     async def until(self, condition, what: str) -> None:
         try:
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(90):
                 while not condition():
                     await asyncio.sleep(0.02)
         except TimeoutError:

@@ -153,8 +153,9 @@ def place() -> Iterator[Place]:
 
 def test_endpoints_are_taken_in_turn_and_followed(place: Place) -> None:
     for target in (ECHO, "xds:///echo:7070", "xds:///echo.shop:7070"):
-        found = place.client.ask(target, calls=20)
-        assert found["codes"] == {} and set(found["names"]) == {"v1", "v2"}, target
+        found = place.client.ask(target, calls=20, wait=True)
+        assert found["codes"] == {}, target
+        until(lambda target=target: set(place.client.ask(target, calls=20)["names"]) == {"v1", "v2"}, 60, f"both endpoints of {target} are called")
     place.pods["echo-3"] = ("echo", "v3", "127.8.0.4")
     place.control.write("pods", place.written())
     until(lambda: "v3" in place.client.ask(calls=9)["names"], 60, "the new endpoint is not called")
@@ -215,7 +216,7 @@ def test_mutual_tls_between_clients_and_servers_without_a_proxy(place: Place) ->
 def test_who_says_to_be_another_gets_nothing(place: Place) -> None:
     impostor = place.run("web", "127.0.0.1", "client", "--account", "vault")
     assert impostor.ask(timeout=3)["names"] == {}
-    assert "the certificate is for ns/shop/sa/web, the node says ns/shop/sa/vault" in place.control.log()
+    until(lambda: "the certificate is for ns/shop/sa/web, the node says ns/shop/sa/vault" in place.control.log(), 60, "the refusal is told")
 
 
 def test_a_client_goes_on_without_control_and_comes_back(place: Place) -> None:

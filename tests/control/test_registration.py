@@ -53,7 +53,7 @@ async def test_a_workload_joins_and_leaves(control):
         joining.cancel()
         await asyncio.sleep(1)
         assert client.endpoints(WEB) == {"10.1.0.1", VM}, "a grace for those who restart"
-        await client.until(lambda: client.endpoints(WEB) == {"10.1.0.1"}, "it has left", 20)
+        await client.until(lambda: client.endpoints(WEB) == {"10.1.0.1"}, "it has left", 60)
         following.cancel()
 
 

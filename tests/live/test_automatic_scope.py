@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.live.harness import BOOKING, Load, Mesh, copied, need_namespaces, until
+from tests.live.harness import BEHAVIOUR, BOOKING, Load, Mesh, copied, need_namespaces, until
 
 CLIENT = ("deploy/client", "-n", "booking")
 EXTRA = """
@@ -63,8 +64,8 @@ def is_replaced(mesh: Mesh, envoy: int) -> bool:
 
 def lines_answered(mesh: Mesh) -> bool:
     """Whether the TCP service says something to a line."""
-    done = mesh.exec("deploy/client", "sh", "-c", "(echo hi; sleep 1) | curl -s --max-time 5 telnet://ledger:7000")
-    return done.stdout.startswith("ok")
+    done = mesh.exec("deploy/client", sys.executable, str(BEHAVIOUR / "client.py"), "lines", "ledger", "7000", "1")
+    return done.stdout.strip() == '["ok"]'
 
 
 def test_first_requests_fetch_their_clusters_and_later_ones_have_them(scoped: tuple[Mesh, Path]) -> None:
@@ -81,7 +82,7 @@ def test_first_requests_fetch_their_clusters_and_later_ones_have_them(scoped: tu
 def test_a_cluster_that_is_not_there_fails_at_once_and_works_when_it_is(scoped: tuple[Mesh, Path]) -> None:
     mesh, folder = scoped
     for _ in range(3):
-        status, _ = mesh.curl("--max-time", "2", "http://early:8080/version")
+        status, _ = mesh.curl("http://early:8080/version")
         assert status == 503
     (folder / "late.yaml").write_text(EXTRA.replace("NAME", "late"))
     until(lambda: mesh.curl("http://early:8080/version")[0] == 200, 60, "the service that came late answers")
@@ -94,7 +95,7 @@ def test_edits_reach_fetched_clusters(scoped: tuple[Mesh, Path]) -> None:
     text = rule.replace("{}", "{connectionPool: {tcp: {maxConnections: 7}}}")
     (folder / "rule.yaml").write_text(text)
     until(
-        lambda: '"max_connections": 7' in mesh.lateen("proxy-config", "cluster", *CLIENT, "-o", "json").stdout.replace("maxConnections", "max_connections"), 30
+        lambda: '"max_connections": 7' in mesh.lateen("proxy-config", "cluster", *CLIENT, "-o", "json").stdout.replace("maxConnections", "max_connections"), 60
     )
     assert mesh.curl("http://edited:8080/version")[0] == 200
 

@@ -10,6 +10,7 @@ def test_http_travels_as_http2_between_sidecars(booking: Mesh) -> None:
     def lines(target: str) -> list[str]:
         return [line for line in booking.lateen("logs", target, "-n", "booking", "--access").stdout.splitlines() if "who=differences" in line]
 
-    until(lambda: lines("deploy/payment-v2"), 60, "the access log of payment's proxy")
+    for target in ("deploy/client", "deploy/payment-v2"):
+        until(lambda target=target: lines(target), 60, f"the access log of {target}'s proxy")
     assert '"GET /version?who=differences HTTP/1.1"' in lines("deploy/client")[-1]
     assert '"GET /version?who=differences HTTP/2"' in lines("deploy/payment-v2")[-1]

@@ -78,7 +78,7 @@ def test_certificates_of_a_gateway(mesh: Mesh) -> None:
     port = int(mesh.ingress().rpartition(":")[2])
     until(lambda: served(port, "first.example.com") == serial, 60, "the first server answers though the second has no certificate")
     assert served(port, "second.example.com") is None
-    assert "IST0101" in mesh.output(), "the missing Secret is told"
+    until(lambda: "IST0101" in mesh.output(), 60, "the missing Secret is told")
     envoy = mesh.pod_pids()
 
     chain, key, other = certificate("second.example.com")

@@ -81,7 +81,7 @@ def test_an_entry_without_resolution_goes_where_the_client_went(market: Market) 
     assert market.version(f"http://{legacy}:8000/") == (200, "old")
     assert market.lines(legacy, 9000) == ["old"]
     log = market.mesh.lateen("logs", "deploy/client", "-n", "market", "--access").stdout
-    until(lambda: "outbound|9000||none.example" in market.mesh.lateen("logs", "deploy/client", "-n", "market", "--access").stdout, 10, log)
+    until(lambda: "outbound|9000||none.example" in market.mesh.lateen("logs", "deploy/client", "-n", "market", "--access").stdout, 60, log)
 
 
 def test_a_wildcard_entry_goes_where_the_client_went(market: Market) -> None:

@@ -23,6 +23,7 @@ from lateen.local import processes
 from lateen.local.cleanup import remove_all
 from lateen.local.isolation.seam import ProcessRef
 from lateen.wire.delta import DELTA_METHOD, decode_request, encode_response
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.live]
 if os.geteuid() != 0 and os.environ.get("CI") != "true":
@@ -134,10 +135,10 @@ def node(paths, *more):
     return subprocess.Popen([sys.executable, "-c", program], stdout=log, stderr=log)
 
 
-PORT = 20000 + os.getpid() % 10000
+PORT = free_port()
 
 
-async def until(claim, seconds=25):
+async def until(claim, seconds=90):
     async with asyncio.timeout(seconds):
         while not (found := claim()):
             await asyncio.sleep(0.03)
@@ -214,7 +215,7 @@ async def test_a_node_lives_dies_is_followed_and_leaves_nothing(control):
         control.want(deployment("web", 1))
         await until(lambda: len(control.ready()) == 1)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert await asyncio.to_thread(process.wait, 90) == 0
         assert traces(control.paths.run) == [] and not control.paths.pods.exists()
     finally:
         process.kill()
@@ -243,7 +244,7 @@ async def test_a_gateway_is_offered_here_and_a_taken_port_names_its_owner(contro
         "metadata": {"name": "istio-ingressgateway", "namespace": "istio-system"},
         "spec": {"selector": {"istio": "ingressgateway"}, "ports": ports},
     }
-    blocker = subprocess.Popen([sys.executable, "-c", f"import socket,time; s=socket.create_server(('127.0.0.1',{PORT})); time.sleep(60)"])
+    blocker = subprocess.Popen([sys.executable, "-c", f"import socket,time; s=socket.create_server(('127.0.0.1',{PORT})); time.sleep(600)"])
     control.want(gateway, service)
     process = node(control.paths)
     try:
@@ -257,7 +258,7 @@ async def test_a_gateway_is_offered_here_and_a_taken_port_names_its_owner(contro
 
         def answers():
             run = subprocess.run(
-                ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "2", f"http://127.0.0.1:{PORT}/healthz/ready"], capture_output=True, text=True
+                ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "10", f"http://127.0.0.1:{PORT}/healthz/ready"], capture_output=True, text=True
             )
             return run.stdout == "200"
 
@@ -268,13 +269,12 @@ async def test_a_gateway_is_offered_here_and_a_taken_port_names_its_owner(contro
         process = node(control.paths)
         await until(lambda: len(control.ready()) == 1)
         assert answers()
-        assert control.ingress == [
-            {"namespace": "istio-system", "service": "istio-ingressgateway", "port": 80, "host_port": PORT, "url": f"http://127.0.0.1:{PORT}", "problem": ""}
-        ]
+        here = {"namespace": "istio-system", "service": "istio-ingressgateway", "port": 80, "host_port": PORT, "url": f"http://127.0.0.1:{PORT}", "problem": ""}
+        await until(lambda: control.ingress == [here])
         await call(control.paths, "Restart", {"workload": "deploy/istio-ingressgateway", "namespace": None})
         await until(answers)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert await asyncio.to_thread(process.wait, 90) == 0
         assert not answers()
     finally:
         blocker.kill()

@@ -86,13 +86,13 @@ class Running:
     async def __aexit__(self, *error):
         self.fleet.close()
         try:
-            await asyncio.wait_for(self.task, 30)
+            await asyncio.wait_for(self.task, 90)
         finally:
             self.isolation.remove_all()
         assert traces(self.fleet.settings.paths.run) == []
 
     async def until(self, claim, what="it"):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not claim():
                 if self.task.done():
                     self.task.result()
@@ -112,7 +112,7 @@ class Running:
         return (self.fleet.settings.paths.pods / f"default.{name}" / "logs" / f"{container}.log").read_text()
 
     def get(self, ip, port=8080):
-        return subprocess.run(["curl", "-sS", "-m", "5", f"http://{ip}:{port}/"], capture_output=True, text=True, timeout=10).stdout
+        return subprocess.run(["curl", "-sS", "-m", "30", f"http://{ip}:{port}/"], capture_output=True, text=True, timeout=60).stdout
 
 
 def deployment(name="web", replicas=2, version="v1", **container):
@@ -361,7 +361,7 @@ async def test_a_killed_node_is_taken_over_with_the_same_processes(tmp_path):
     program = CHILD.format(tests=str(Path(__file__).parent))
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(tmp_path / "objects")])
     rows = []
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while time.monotonic() < until and not (len(rows) == 2 and all(row["is_ready"] for row in rows)):
         await asyncio.sleep(0.05)
         rows = json.loads((tmp_path / "rows").read_text()) if (tmp_path / "rows").exists() else []

@@ -38,7 +38,7 @@ def test_http(web):
     named = Container(name="app", ports=(Port(container_port=port, name="web"),))
 
     def ask(path="well", status="200", target=port):
-        return probes.http(named, HttpGet(port=target, path=path, http_headers=(HttpHeader(name="x-status", value=status),)), "127.0.0.1", 1.0)
+        return probes.http(named, HttpGet(port=target, path=path, http_headers=(HttpHeader(name="x-status", value=status),)), "127.0.0.1", 30.0)
 
     assert ask() is None and ask("/well", "302") is None and ask(target="web") is None
     assert ask("/well", "400") == f"port {port} answered with status 400"
@@ -70,7 +70,7 @@ def test_https_with_a_certificate_nobody_knows(web, tmp_path):
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     web.socket = context.wrap_socket(web.socket, server_side=True)
     action = HttpGet(port=web.server_address[1], path="/well", scheme="HTTPS", http_headers=(HttpHeader(name="x-status", value="204"),))
-    assert probes.http(CONTAINER, action, "127.0.0.1", 2.0) is None
+    assert probes.http(CONTAINER, action, "127.0.0.1", 30.0) is None
 
 
 def test_grpc_health():
@@ -92,10 +92,10 @@ def test_grpc_health():
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        assert probes.grpc(GrpcAction(port=port), "127.0.0.1", 2.0) is None
-        assert probes.grpc(GrpcAction(port=port, service="named"), "127.0.0.1", 2.0) is None
-        assert probes.grpc(GrpcAction(port=port, service="down"), "127.0.0.1", 2.0) == f"port {port} says it is not serving"
-        assert "does not know the service: unknown" in probes.grpc(GrpcAction(port=port, service="unknown"), "127.0.0.1", 2.0)
+        assert probes.grpc(GrpcAction(port=port), "127.0.0.1", 30.0) is None
+        assert probes.grpc(GrpcAction(port=port, service="named"), "127.0.0.1", 30.0) is None
+        assert probes.grpc(GrpcAction(port=port, service="down"), "127.0.0.1", 30.0) == f"port {port} says it is not serving"
+        assert "does not know the service: unknown" in probes.grpc(GrpcAction(port=port, service="unknown"), "127.0.0.1", 30.0)
         assert asked == ["", "named", "down", "unknown"]
     finally:
         server.stop(0)

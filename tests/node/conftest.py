@@ -31,7 +31,7 @@ CLUSTER = f"{PREFIX}cluster.v3.Cluster"
 ENDPOINTS = f"{PREFIX}endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{PREFIX}listener.v3.Listener"
 ROUTES = f"{PREFIX}route.v3.RouteConfiguration"
-WAIT_S = 15.0
+WAIT_S = 60.0
 
 
 @dataclass
@@ -205,7 +205,7 @@ async def until(condition, wait_s: float = WAIT_S) -> None:
 async def http_get(port: int, path: str = "/", host: str = "127.0.0.1") -> tuple[int, str]:
     """One request on a new connection: status (0: no answer) and body."""
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             reader, writer = await asyncio.open_connection(host, port)
             writer.write(f"GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n".encode())
             answer = await reader.read()

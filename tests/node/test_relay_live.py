@@ -79,7 +79,7 @@ async def test_an_envoy_that_starts_without_control_serves_what_it_last_had(kit,
         await control.die()
         envoy.kill()
         envoy.start()
-        await kit.until(envoy.admin.is_ready, 3 * 5)
+        await envoy.live()
         assert await kit.http_get(port) == (200, "one")
         control.publish(kit.CLUSTER, stale=None)
         control.publish(kit.ENDPOINTS, c=("2", kit.endpoints("c", two)))

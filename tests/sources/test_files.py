@@ -83,7 +83,7 @@ async def test_edits_are_followed(tmp_path, names_file):
         waiting = asyncio.ensure_future(anext(changes))
         await asyncio.sleep(0.1)
         act()
-        return await asyncio.wait_for(waiting, 20)
+        return await asyncio.wait_for(waiting, 90)
 
     change = await after(lambda: path.write_text(SERVICE % ("s", 2)))
     assert change.upserts[0].spec.ports[0].port == 2

@@ -122,11 +122,11 @@ def offered(answer, folder):
 
 
 def settled(process, folder):
-    for _ in range(300):
+    for _ in range(900):
         if process.poll() is not None:
             return {}
         argv = ["curl", "-s", "--unix-socket", str(folder / "admin.sock"), "http://x/stats?filter=cluster_manager"]
-        lines = subprocess.run(argv, capture_output=True, text=True, timeout=10).stdout.splitlines()
+        lines = subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout.splitlines()
         numbers = {name: int(value) for name, _, value in (line.partition(": ") for line in lines) if value.isdigit()}
         if numbers.get("cluster_manager.cds.update_success") or numbers.get("cluster_manager.cds.update_rejected"):
             return numbers

@@ -18,7 +18,7 @@ from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
 from lateen.xds.resource import ResourceType
 from lateen.xds.resources import resource, resource_names
 
-COUNT, WAIT_S = 250, 10.0
+COUNT, WAIT_S = 250, 60.0
 HOSTS = ("a.example.com", "*.example.com", "*", "B.Example.com", "cart.shop.svc.cluster.local", "./x.example.com", "shop/y.example.com", "*le.com")
 PROTOCOLS = ("HTTP", "HTTPS", "TLS", "TCP", "GRPC", "HTTP2", "MONGO", "nonsense")
 TLS = (
