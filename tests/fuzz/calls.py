@@ -6,6 +6,7 @@ from typing import Any
 
 import re2
 
+from lateen.base.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND
 from lateen.insight.simulate.call import Call, ClientTls, Direction, Speech
 from lateen.insight.simulate.emitted import Chain, Emitted, Listener
 from lateen.wire.pb.envoy.config.core.v3 import base_pb2
@@ -73,10 +74,11 @@ def _connection(listener: Listener, chain: Chain, *, is_http: bool) -> dict[str,
     address, port = listener.addresses[0]
     is_bound = not message.HasField("bind_to_port") or message.bind_to_port.value
     inbound = message.traffic_direction == base_pb2.INBOUND
-    direction = Direction.GATEWAY if is_bound and port not in (15001, 15006) else Direction.INBOUND if inbound else Direction.OUTBOUND
+    is_capture = message.name in (VIRTUAL_OUTBOUND, VIRTUAL_INBOUND)
+    direction = Direction.GATEWAY if is_bound and not is_capture else Direction.INBOUND if inbound else Direction.OUTBOUND
     if match.destination_port.value:
         port = match.destination_port.value
-    elif port in (15001, 15006):
+    elif is_capture:
         port = 7999
     if match.prefix_ranges:
         address = match.prefix_ranges[0].address_prefix

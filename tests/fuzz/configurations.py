@@ -69,7 +69,12 @@ def required() -> frozenset[Key]:
 
 def reread(one: Object, counts: Counts) -> Object | None:
     """The object as a user's file gives it. None: refused."""
-    decoded = decode(json.dumps(as_json(one, reveals=True)), "generated")
+    return reread_json(as_json(one, reveals=True), counts)
+
+
+def reread_json(document: dict[str, Any], counts: Counts) -> Object | None:
+    """The object of a user's file. None: refused."""
+    decoded = decode(json.dumps(document), "generated")
     errors = [one for one in decoded.findings if one.severity is Severity.ERROR]
     found = next(iter(decoded.objects), None)
     if found is not None:
@@ -77,7 +82,7 @@ def reread(one: Object, counts: Counts) -> Object | None:
     if errors or found is None:
         counts.refused += 1
         if not errors:
-            counts.silent.append(str(ref_of(one)))
+            counts.silent.append(f"{document.get('kind')} {document.get('metadata')}")
         return None
     return with_defaults(found)
 

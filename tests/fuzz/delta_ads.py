@@ -20,7 +20,7 @@ CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET = (
     ResourceType.SECRET,
 )
 WILDCARD = (LISTENER, CLUSTER)
-ANSWER_S = 30.0
+ANSWER_S = 120.0
 
 
 class Silent(Exception):

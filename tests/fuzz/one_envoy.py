@@ -8,11 +8,13 @@ import asyncio
 import importlib.util
 import json
 import random
+import re
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,9 @@ import grpc
 from ads import secret_servers
 from client import is_malformed, made, spoken
 from goldens import Files
-from judge import Logged, disagreement, with_our_log
+from judge import Logged, capture_ports, disagreement, with_our_log
 
+from lateen.config.decode import ref_of
 from lateen.insight.simulate.call import Call, Outcome
 from lateen.insight.simulate.emitted import Emitted, Serialized
 from lateen.insight.simulate.evaluate import evaluate
@@ -40,11 +43,13 @@ assert spec is not None and spec.loader is not None
 court = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(court)
 
-AGAIN_S = (0.0, 0.2, 1.0)
+AGAIN_S = (0.0, 0.2, 1.0, 5.0)
 """A call that goes another way than it should is made again: workers take a change a moment after it is acknowledged."""
 LOG_S = 1.5
 CALLS_A_PUSH = 4
 MOST_CALLS = 4000
+DEADLY = "table_size: no prime"
+"""Of a problem that Envoy takes, and then dies of."""
 MOST_WRONG = 20
 """Then nothing more is asked: the rest would only cost time."""
 
@@ -73,12 +78,23 @@ class Run:
     """Fields that change what runs, and no proxy's resources."""
     accepted: int = 0
     unseen: int = 0
-    withheld: int = 0
+    withheld: Counter[str] = field(default_factory=Counter)
+    """What the check found in resources, in general words → how often. They are not sent."""
+    untold: list[Any] = field(default_factory=list)
+    """Withheld resources that don't say what of them is no good, or that don't name the object that is."""
+    problems: Counter[str] = field(default_factory=Counter)
+    """The same of resources made bad, sent or not."""
+    spoilt: int = 0
+    taken: list[Any] = field(default_factory=list)
+    """Resources that the check finds bad and Envoy took."""
+    beside: int = 0
+    """Calls to what else there is, while something was withheld."""
     refused: list[Any] = field(default_factory=list)
     failed: list[Any] = field(default_factory=list)
     wrong: list[Any] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
     left_out: int = 0
+    _calls_beside: list[Call] = field(default_factory=list)
     _read_to: int = 0
     _entries: dict[int, list[Logged]] = field(default_factory=dict)
 
@@ -107,7 +123,10 @@ class Run:
                 continue
             accepted.append(edit)
             self.reached.update(edit.fields)
-            self.withheld += any(one.problem for delta in found for one in delta.changed.values())
+            for one in (one for delta in found for one in delta.changed.values() if one.problem):
+                self.withheld[in_general(one.problem)] += 1
+                if ": " not in one.problem or not one.origins.issuperset(map(ref_of, edit.objects)):
+                    self.untold.append(_told(mesh, edit, f"{one.name}: {one.problem}: {sorted(map(str, one.origins))}"))
             for number, one in enumerate(found):
                 if one.changed or one.gone:
                     deltas[number].append(one)
@@ -132,20 +151,56 @@ class Run:
             wanted.pop(key, None)
         wanted |= {key: one for key, one in delta.changed.items() if not one.problem}
         before = len(self.ads.refused)
-        await self.ads.push(wanted)
+        try:
+            await self.ads.push(wanted)
+        except Silent as error:
+            raise Silent(f"{error}: {_told(mesh, delta.edit, [name for _, name in delta.changed])}") from None
         refused = [one for one in self.ads.refused[before:] if "Invalid path: " not in one]  # of a file that an edit names and that nobody has
         if refused:
             bad.add(id(delta.edit))
             self.refused.append(_told(mesh, delta.edit, refused))
         if len(self.ads.refused) > before or not delta.edit.has_log:
             return
+        if any(one.problem for one in delta.changed.values()):
+            await self._asked_beside(mesh, delta, wanted)
         listeners = frozenset(name for type_, name in delta.changed if type_ is ResourceType.LISTENER)
         tables = frozenset(name for type_, name in delta.changed if type_ is ResourceType.ROUTE)
         if (listeners or tables) and self.asker.left > 0 and len(self.wrong) < MOST_WRONG:
             emitted = Emitted.decoded(Serialized(type_.value, name, one.body) for (type_, name), one in wanted.items())
-            await self._asked(
-                mesh, delta, emitted, self.asker.calls(emitted, listeners, tables, CALLS_A_PUSH if delta.edit.fields or delta.edit.objects else 40)
-            )
+            calls = self.asker.calls(emitted, listeners, tables, CALLS_A_PUSH if delta.edit.fields or delta.edit.objects else 40)
+            await self._asked(mesh, delta, emitted, calls)
+            if not delta.edit.fields:
+                self._calls_beside = calls
+
+    async def sent(self, mesh: Mesh, base: Snapshot) -> None:
+        """A proxy's configuration as it is."""
+        await self._sent(mesh, base, Delta(Edit(), base, []), set())
+
+    async def spoiled(self, mesh: Mesh, base: Snapshot, what: str, one: Resource) -> None:
+        """One resource made bad: Envoy's verdict has to be the check's."""
+        self.spoilt += 1
+        if one.problem:
+            self.withheld[in_general(one.problem)] += 1
+            if DEADLY in one.problem:
+                return
+        wanted = {key: other for key, other in base.items() if not other.problem}
+        before = len(self.ads.refused)
+        try:
+            await self.ads.push(wanted | {(one.type, one.name): one})
+        except Silent as error:
+            raise Silent(f"{error}: {mesh.name} {one.name}: {what}") from None
+        refused = [one for one in self.ads.refused[before:] if "Invalid path: " not in one]
+        if one.problem and not refused:
+            self.taken.append({"field": what, "problem": one.problem})
+        elif refused and not one.problem:
+            self.refused.append({"case": mesh.name, "field": what, "resource": one.name, "what": refused})
+
+    async def _asked_beside(self, mesh: Mesh, delta: Delta, wanted: Snapshot) -> None:
+        """While something is withheld, one call to what the proxy had before."""
+        if self._calls_beside and len(self.wrong) < MOST_WRONG:
+            emitted = Emitted.decoded(Serialized(type_.value, name, one.body) for (type_, name), one in wanted.items())
+            await self._asked(mesh, delta, emitted, [self._calls_beside[self.beside % len(self._calls_beside)]])
+            self.beside += 1
 
     async def _asked(self, mesh: Mesh, delta: Delta, emitted: Emitted, calls: list[Call]) -> None:
         left = [spoken(call) for call in calls if not is_malformed(call)]
@@ -160,6 +215,7 @@ class Run:
         self.wrong += [_told(mesh, delta.edit, [str(call), why]) for call, why in wrong]
 
     async def _judged(self, mesh: Mesh, emitted: Emitted, calls: list[Call], *, is_first: bool) -> list[tuple[Call, str]]:
+        arena.capture(*capture_ports(emitted))
         said = [evaluate(emitted, call) for call in calls]
         identity = self.court._identity(mesh.mesh.trust_domain or "cluster.local")
         seen = await asyncio.gather(*(made(call, identity, court._manner(emitted, call, result)) for call, result in zip(calls, said, strict=True)))
@@ -196,6 +252,11 @@ class Run:
             "refused by validation": self.counts.refused,
             "silent": self.counts.silent[:20],
             "withheld": self.withheld,
+            "untold": self.untold,
+            "beside": self.beside,
+            "problems": self.problems,
+            "sent_spoilt": self.spoilt,
+            "taken": self.taken,
             "pushes": self.ads.pushes,
             "resources": self.ads.resources,
             "calls": sum(self.outcomes.values()),
@@ -208,6 +269,11 @@ class Run:
             "wrong": self.wrong,
             "unreached": sorted(" ".join(key) for key in required() - enclosed(self.reached | self.elsewhere)),
         }
+
+
+def in_general(problem: str) -> str:
+    """What is wrong, without where and of what."""
+    return re.sub(r"\d+(\.\d+)?", "N", re.sub(r"'.*'|\".*\"", "…", problem.rpartition("]")[2].partition(": ")[2] or problem)).strip()
 
 
 def enclosed(reached: set[Key]) -> set[Key]:
@@ -229,7 +295,12 @@ def _delta(edit: Edit, before: Snapshot, after: Snapshot) -> Delta:
     return Delta(edit, changed, [key for key in before if key not in after])
 
 
-async def main(seed: int, most: int, seconds: float) -> int:
+Feed = Callable[[Run, list[Mesh], random.Random, int, float], Awaitable[None]]
+"""What is to be sent: so many configurations at most, of these meshes; after the time (monotonic) nothing more is generated."""
+
+
+async def main(feed: Feed, seed: int, most: int, seconds: float) -> int:
+    """Prints what came of it."""
     began = time.monotonic()
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -267,7 +338,7 @@ async def main(seed: int, most: int, seconds: float) -> int:
             try:
                 async with asyncio.timeout(30):
                     await ads.connected.wait()
-                await _all(run, meshes, draw, most, began + seconds)
+                await feed(run, meshes, draw, most, began + seconds)
             except (Silent, TimeoutError, asyncio.CancelledError) as error:
                 died = f"{type(error).__name__} {error}; exit {process.returncode}: {(place / 'err').read_text(errors='replace')[-3000:]}"
             finally:
@@ -307,4 +378,4 @@ async def _all(run: Run, meshes: list[Mesh], draw: random.Random, most: int, unt
 
 if __name__ == "__main__":
     arena.enter()
-    sys.exit(asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))
+    sys.exit(asyncio.run(main(_all, int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))

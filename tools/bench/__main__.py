@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-from tools.bench import control_plane, machine
+from tools.bench import control_plane, emission, machine
 
 FIGURES = {
     "start": machine.start,
@@ -16,6 +16,7 @@ FIGURES = {
     "hops": machine.hops,
     "build": control_plane.build,
     "push": control_plane.push,
+    "check": emission.check,
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lateen.base.names import ObjectRef, outbound_cluster
 from lateen.config.kinds.istio.traffic_policy import TcpPool, TrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import Tunnel as TunnelSettings
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import destination_rule, policy_of, rule_labels
 from lateen.mesh.gateways import GatewayServer
@@ -51,9 +52,15 @@ def _forward(db: Db, view: View, destinations: tuple[TcpDestination, ...], is_sp
         idle_timeout_s=pool.idle_timeout,
         max_duration_s=pool.max_connection_duration,
         is_hashed_by_source=hashed,
-        tunnel=Tunnel(tunnel.protocol or "CONNECT", f"{tunnel.target_host}:{tunnel.target_port}") if tunnel and not is_split else None,
+        tunnel=Tunnel(tunnel.protocol or "CONNECT", _authority(tunnel)) if tunnel and not is_split else None,
         origins=rules,
     )
+
+
+def _authority(tunnel: TunnelSettings) -> str:
+    """Where a tunnel leads to."""
+    host = f"[{tunnel.target_host}]" if ":" in tunnel.target_host else tunnel.target_host
+    return f"{host}:{tunnel.target_port}"
 
 
 def _rule_chain(db: Db, view: View, rule: TcpRule, networks: tuple[str, ...]) -> Chain:

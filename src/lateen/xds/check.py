@@ -15,6 +15,8 @@ from typing import Any
 import re2
 from google.protobuf.message import Message
 
+from lateen.config.validate.names import CIPHER_SUITES
+from lateen.mesh import log_formats
 from lateen.mesh.header_values import is_format
 from lateen.plan.http_match import MAX_PROGRAM
 from lateen.plan.server_tls import CURVES
@@ -24,6 +26,8 @@ from lateen.xds.constraints import Constraints, Test
 MAX_DIRECT_RESPONSE_BYTES = 1024 * 1024
 LONGEST_SOCKET_PATH = 107
 """Of a unix socket. Source: Linux."""
+LONGEST_ALPN = 255
+"""Bytes of a protocol's name. Source: RFC 7301."""
 _MOST = 2**32 - 1
 _LONGEST_S = 9223372036
 """Of a duration: what fits into 64 bits of nanoseconds."""
@@ -97,9 +101,17 @@ def _table(configuration: Any) -> str:
 def _removed(message: Any) -> str:
     for field in ("request_headers_to_remove", "response_headers_to_remove"):
         for name in getattr(message, field):
-            if name.startswith(":") or (name.lower() in _FIXED_HEADERS and field.startswith("request")):
+            if name.startswith(":") or name.lower() in _FIXED_HEADERS:
                 return f".{field}: {name!r} may not be removed"
     return ""
+
+
+def _share(weight: Any) -> str:
+    return _removed(weight) if weight.name or weight.cluster_header else ".name: empty"
+
+
+def _mirror(policy: Any) -> str:
+    return "" if policy.cluster or policy.cluster_header else ".cluster: empty"
 
 
 def _virtual_host(host: Any) -> str:
@@ -164,10 +176,35 @@ def _bound(binding: Any) -> str:
 
 
 def _client_tls(context: Any) -> str:
+    common = context.common_tls_context
+    if len(common.tls_certificates) + len(common.tls_certificate_sds_secret_configs) > 1:
+        return ".common_tls_context: more than one certificate"
     return ".sni: a zero byte" if "\0" in context.sni else ""
 
 
+def _common_tls(context: Any) -> str:
+    long = next((name for name in context.alpn_protocols if len(name.encode()) > LONGEST_ALPN), None)
+    return f".alpn_protocols: more than {LONGEST_ALPN} bytes: {long[:80]!r}" if long is not None else ""
+
+
+def _maglev(config: Any) -> str:
+    size = config.table_size.value
+    is_prime = size > 1 and all(size % factor for factor in range(2, int(size**0.5) + 1))
+    return "" if is_prime or not config.HasField("table_size") else f".table_size: no prime: {size}"
+
+
+def _text_format(format_: Any) -> str:
+    why = log_formats.problem(format_.text_format_source.inline_string)
+    return f".text_format_source: {why}" if why else ""
+
+
+def _tunnel(config: Any) -> str:
+    return "" if "%" not in config.hostname or is_format(config.hostname) else f".hostname: no format: {config.hostname[:80]!r}"
+
+
 def _parameters(parameters: Any) -> str:
+    if unknown := next((one for one in parameters.cipher_suites if one not in CIPHER_SUITES), ""):
+        return f".cipher_suites: no suite that Envoy knows: {unknown[:80]!r}"
     curves = parameters.ecdh_curves
     if unknown := next((one for one in curves if one not in CURVES), ""):
         return f".ecdh_curves: no curve that Envoy knows: {unknown!r}"
@@ -229,7 +266,8 @@ RULES: dict[str, Test] = {
     "google.protobuf.Duration": _duration,
     "envoy.type.matcher.v3.RegexMatcher": _regex,
     f"{_ENVOY}route.v3.WeightedCluster": _weights,
-    f"{_ENVOY}route.v3.WeightedCluster.ClusterWeight": _removed,
+    f"{_ENVOY}route.v3.WeightedCluster.ClusterWeight": _share,
+    f"{_ENVOY}route.v3.RouteAction.RequestMirrorPolicy": _mirror,
     f"{_ENVOY}route.v3.RouteConfiguration": _table,
     f"{_ENVOY}route.v3.VirtualHost": _virtual_host,
     f"{_ENVOY}route.v3.Route": _removed,
@@ -237,10 +275,14 @@ RULES: dict[str, Test] = {
     f"{_ENVOY}route.v3.DirectResponseAction": _direct,
     f"{_ENVOY}core.v3.HeaderValueOption": _header,
     f"{_ENVOY}core.v3.Pipe": _pipe,
+    f"{_ENVOY}core.v3.SubstitutionFormatString": _text_format,
     f"{_ENVOY}core.v3.CidrRange": _range,
     f"{_ENVOY}core.v3.BindConfig": _bound,
     f"{_TLS}UpstreamTlsContext": _client_tls,
+    f"{_TLS}CommonTlsContext": _common_tls,
     f"{_TLS}TlsParameters": _parameters,
+    f"{_ENVOY}cluster.v3.Cluster.MaglevLbConfig": _maglev,
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": _tunnel,
     f"{_ENVOY}endpoint.v3.ClusterLoadAssignment": _assignment,
     f"{_ENVOY}cluster.v3.Cluster": _cluster,
     f"{_ENVOY}listener.v3.Listener": _listener,

@@ -6,6 +6,7 @@ newer Envoy brings its own. Source: protoc-gen-validate, validate.proto; Envoy a
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, cast
 
@@ -28,9 +29,11 @@ _BARE = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "google.pr
 """Types that carry data and nothing to check."""
 _WRAPPER = "google.protobuf."
 _PACKED = "google.protobuf.Any"
-_FEW = 12
+_FEW = 9
 _REMEMBERED = 1024
 """Packed configurations whose verdict is remembered: those of listeners and clusters are few and equal."""
+_FIRST_PARTS, _MOSTLY, _MOST_PARTS, _NEVER = 24, 6, 256, -1
+"""Different parts of one field after which it shows whether they are mostly known; how many times as often; the most that are remembered; not at all."""
 _HEADER_NAME = re.compile(r":?[0-9a-zA-Z!#$%&'*+\-.^_|~`]+")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0A-\x1F\x7F]*")
 _ANY_HEADER = re.compile(r"[^\x00\x0A\x0D]*")
@@ -61,6 +64,7 @@ class Constraints:
         if _is_unchecked(type_):
             return extra or _nothing
         always: list[tuple[str, Test]] = []
+        full: dict[int, tuple[str, Test]] = {}
         set_: dict[int, tuple[str, Test]] = {}
         required: list[str] = []
         for field in type_.fields:
@@ -73,9 +77,12 @@ class Constraints:
             if field.has_presence:
                 set_[field.number] = (field.name, test)
             else:
-                always.append((field.name, test))
+                if test(getattr(GetMessageClass(type_)(), field.name)):
+                    always.append((field.name, test))
+                else:
+                    full[field.number] = (field.name, test)
         choices = [one.name for one in type_.oneofs if _is_choice(one)]
-        return _walk(always, set_, required, choices, extra)
+        return _walk(_Fields(always, full, set_), required, choices, extra)
 
     def _field(self, field: FieldDescriptor, rules: Rules) -> Test | None:
         """None: nothing is to be looked at."""
@@ -104,13 +111,31 @@ class Constraints:
         return _both(own, self._nested(inner))
 
     def _nested(self, type_: Descriptor) -> Test:
-        """Compiled when the first one comes: types contain themselves."""
+        """Compiled when the first one comes: types contain themselves. Most parts of a configuration are equal in every resource that has them: their
+        verdicts are remembered by their bytes, for as long as the next one is mostly known."""
         inner: Test | None = None
+        verdicts: dict[bytes, str] = {}
+        known = 0
 
         def test(value: Any) -> str:
-            nonlocal inner
+            nonlocal inner, known
             if inner is None:
                 inner = self._of(type_)
+                if inner is self._extra.get(type_.full_name):
+                    known = _NEVER
+            if known <= _NEVER:
+                return inner(value)
+            body = value.SerializeToString()
+            why = verdicts.get(body)
+            if why is not None:
+                known += 1
+                return why
+            if len(verdicts) >= _FIRST_PARTS and known < _MOSTLY * len(verdicts):
+                known = _NEVER
+                verdicts.clear()
+            elif len(verdicts) < _MOST_PARTS:
+                verdicts[body] = inner(value)
+                return verdicts[body]
             return inner(value)
 
         return test
@@ -213,11 +238,21 @@ def _nothing(_: Any) -> str:
     return ""
 
 
-def _walk(always: list[tuple[str, Test]], set_: dict[int, tuple[str, Test]], required: list[str], choices: list[str], extra: Test | None) -> Test:
-    """The test of one message type. `always`: also where a field is not set; `set_`: by number, of fields that count only where they are."""
-    if not (always or set_ or required or choices):
+@dataclass(frozen=True)
+class _Fields:
+    """The tests of a message's fields, by number. `always`: of those that have to say something; `full`: of numbers, texts and lists that may be empty; `set`:
+    of those that count only where they are."""
+
+    always: list[tuple[str, Test]]
+    full: dict[int, tuple[str, Test]]
+    set: dict[int, tuple[str, Test]]
+
+
+def _walk(fields: _Fields, required: list[str], choices: list[str], extra: Test | None) -> Test:
+    """The test of one message type."""
+    if not (fields.always or fields.full or fields.set or required or choices):
         return extra or _nothing
-    look = _look_at_each(always, tuple(set_.values())) if len(set_) <= _FEW else _look_at_set(always, set_)
+    look = _look_at_each(fields) if len(fields.full) + len(fields.set) <= _FEW else _look_at_set(fields)
     if not (required or choices or extra):
         return look
 
@@ -234,12 +269,16 @@ def _walk(always: list[tuple[str, Test]], set_: dict[int, tuple[str, Test]], req
     return test
 
 
-def _look_at_each(always: list[tuple[str, Test]], present: tuple[tuple[str, Test], ...]) -> Test:
+def _look_at_each(fields: _Fields) -> Test:
     """Asks for each field: where few count, faster than asking which are set."""
+    always, full, present = tuple(fields.always), tuple(fields.full.values()), tuple(fields.set.values())
 
     def test(message: Any) -> str:
         for name, one in always:
             if why := one(getattr(message, name)):
+                return f".{name}{why}"
+        for name, one in full:
+            if (value := getattr(message, name)) and (why := one(value)):
                 return f".{name}{why}"
         for name, one in present:
             if message.HasField(name) and (why := one(getattr(message, name))):
@@ -249,7 +288,9 @@ def _look_at_each(always: list[tuple[str, Test]], present: tuple[tuple[str, Test
     return test
 
 
-def _look_at_set(always: list[tuple[str, Test]], set_: dict[int, tuple[str, Test]]) -> Test:
+def _look_at_set(fields: _Fields) -> Test:
+    always, set_ = tuple(fields.always), fields.full | fields.set
+
     def test(message: Any) -> str:
         for name, one in always:
             if why := one(getattr(message, name)):

@@ -3,18 +3,25 @@
 Bytes are shared by all views whose assignment key is equal.
 """
 
+from functools import lru_cache
+
 from lateen.base.names import ObjectRef
 from lateen.incremental import Db, query
+from lateen.mesh.model import Health, Locality
 from lateen.mesh.services import service
 from lateen.mesh.view import View
+from lateen.plan.assignment import Assignment, Group, Host
 from lateen.plan.clients import Seat, seat_of
-from lateen.plan.load_assignments import AssignmentKey
+from lateen.plan.load_assignments import MAX_WEIGHT, AssignmentKey
 from lateen.plan.load_assignments import load_assignment as planned
 from lateen.plan.outbound_clusters import assignment_key, nearness
 from lateen.xds.assignment_message import assignment_message
-from lateen.xds.check import nameless, problem
+from lateen.xds.check import is_address, nameless, problem
 from lateen.xds.clusters import common_target, eds_target, is_eds
 from lateen.xds.resource import Common, Resource, ResourceType
+
+_ANY = "10.0.0.1"
+"""Stands for any address, and any name of a cluster."""
 
 
 def load_assignment(db: Db, view: View, name: str) -> Resource | None:
@@ -44,9 +51,45 @@ def _common(db: Db, seat: Seat, name: str) -> Common | None:
 
 @query
 def _resource(db: Db, key: AssignmentKey) -> Resource:
-    message = assignment_message(planned(db, key))
-    why = problem(message) or nameless(message)
+    assignment = planned(db, key)
+    message = assignment_message(assignment)
+    why = "" if _is_plain(assignment) else problem(message) or nameless(message)
     return Resource(ResourceType.ENDPOINT, key.cluster, message.SerializeToString(deterministic=True), _origins(db, key.namespace, key.hostname), why)
+
+
+def _is_plain(assignment: Assignment) -> bool:
+    """Whether it is plain that Envoy takes it: endpoints are thousands and differ by their addresses, which only have to be some, and little else.
+
+    False: its message is to be looked at."""
+    weights, shape = 0, []
+    for group in assignment.groups:
+        kinds = set()
+        for host in group.hosts:
+            if not is_address(host.address):
+                return False
+            kinds.add((host.port, host.weight, host.health is Health.HEALTHY, host.has_mesh_tls))
+            weights += host.weight
+        shape.append((group.locality, group.priority, group.weight, frozenset(kinds)))
+    return bool(assignment.cluster) and weights <= MAX_WEIGHT and _is_taken(tuple(shape))
+
+
+_Shape = tuple[tuple[Locality, int, int, frozenset[tuple[int, int, bool, bool]]], ...]
+"""Of each group: locality, priority, weight, and its different kinds of endpoints: port, weight, healthy, mesh TLS."""
+
+
+@lru_cache(1024)
+def _is_taken(shape: _Shape) -> bool:
+    """Whether an assignment of this shape, with one endpoint of each kind, has no problem."""
+    groups = tuple(
+        Group(
+            locality,
+            priority,
+            weight,
+            tuple(Host(_ANY, port, share, Health.HEALTHY if is_healthy else Health.UNHEALTHY, is_meshed) for port, share, is_healthy, is_meshed in kinds),
+        )
+        for locality, priority, weight, kinds in shape
+    )
+    return not problem(assignment_message(Assignment(_ANY, groups)))
 
 
 def _origins(db: Db, namespace: str, hostname: str) -> frozenset[ObjectRef]:

@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from goldens import Trial, golden_trials
-from judge import Logged, disagreement, with_our_log
+from judge import Logged, capture_ports, disagreement, with_our_log
 
 from lateen.base.spiffe import SpiffeId
 from lateen.identity.ca import Authority, issue, new_authority
@@ -124,6 +124,7 @@ class Court:
                 is_ready = await _ready(place, process)
                 found["ready_s"] = round(time.monotonic() - began, 2)
                 found["refused"] = list(self.ads.refused)
+                arena.capture(*capture_ports(emitted))
                 if not is_ready:
                     found["refused"].append("not ready: " + (place / "err").read_text()[-600:])
                 else:

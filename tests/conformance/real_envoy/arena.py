@@ -1,6 +1,6 @@
 """A network namespace in which every address is local: any call of a case can be made, and every connection of Envoy's own ends in a sink.
 
-A client's socket says by its mark how its connection is captured: OUTBOUND to 15001, INBOUND to 15006, none: not at all.
+A client's socket says by its mark how its connection is captured: OUTBOUND to 15001, INBOUND to 15006 (or where `capture` says), none: not at all.
 """
 
 import asyncio
@@ -19,8 +19,9 @@ OUTBOUND, INBOUND = 1, 2
 SOURCE = "192.0.2.254"
 ENVOY = 1337
 SINK = 1500
-CAPTURES = ((OUTBOUND, 15001), (INBOUND, 15006), (ENVOY, SINK))
-"""Mark of a socket → where its connections end."""
+CAPTURED_AT = (15001, 15006)
+"""Where connections with the marks OUTBOUND and INBOUND end."""
+_in_force: list[tuple[int, int]] = []
 SINK_S = 5.0
 _NEW_NETWORK = 0x40000000
 _LOCAL_TABLE, _SCOPE_HOST = 255, 254
@@ -39,14 +40,24 @@ def enter() -> None:
         links.route("add", dst="0.0.0.0/0", type="local", oif=lo, table=_LOCAL_TABLE, scope=_SCOPE_HOST)
         links.route("add", dst="::/0", type="local", oif=lo, table=_LOCAL_TABLE, family=socket.AF_INET6)
     Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("60001 65535")
+    capture(*CAPTURED_AT)
+
+
+def capture(outbound: int, inbound: int) -> None:
+    """Connections with the marks OUTBOUND and INBOUND end at these ports from now on, Envoy's own in the sink."""
+    if _in_force[-1:] == [(outbound, inbound)]:
+        return
     for family in (2, 10):
         with NFTables(nfgen_family=family) as rules:
             rules.begin()
+            if _in_force:
+                rules.table("del", name="arena")
             rules.table("add", name="arena")
             rules.chain("add", table="arena", name="output", hook="output", type="nat", policy=_ACCEPT, priority=-100)
-            for mark, port in CAPTURES:
+            for mark, port in ((OUTBOUND, outbound), (INBOUND, inbound), (ENVOY, SINK)):
                 rules.rule("add", table="arena", chain="output", expressions=(_redirect(mark, port),))
             rules.commit()
+    _in_force[:] = [(outbound, inbound)]
 
 
 async def sink(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -67,10 +67,12 @@ def speech(call: Call) -> Speech:
 
 
 def is_malformed(call: Call) -> bool:
-    """Whether it is no request of HTTP, which Envoy's codec refuses before any configuration is looked at: a path that begins with no `/`, a host that is none,
+    """Whether it is no request of HTTP, which Envoy's codec refuses before any configuration is looked at: a path that begins with no `/`, a host that is none (an IPv6 address without brackets),
     a method that an HTTP/1.1 codec does not know."""
     if call.speech is Speech.TCP:
         return False
+    if call.host.count(":") > 1 and not call.host.startswith("["):
+        return True
     return not call.path.startswith("/") or not AUTHORITY.fullmatch(call.host) or (speech(call) is Speech.HTTP and call.method not in METHODS)
 
 

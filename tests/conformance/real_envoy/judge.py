@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import arena
 import msgspec
 from client import Seen, is_malformed
 
+from lateen.base.names import VIRTUAL_INBOUND, VIRTUAL_OUTBOUND
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.insight.simulate.call import Call, Outcome, Speech
 from lateen.insight.simulate.emitted import Emitted
@@ -68,6 +70,12 @@ class Logged:
         if len(parts) != 10 or parts[0] != "CALL":
             return None
         return int(parts[1].rpartition(":")[2]), Logged(*("" if part == "-" else part for part in parts[2:]))
+
+
+def capture_ports(emitted: Emitted) -> tuple[int, int]:
+    """Where redirected connections go out and come in."""
+    ports = {one.message.name: one.addresses[0][1] for one in emitted.listeners if one.addresses}
+    return ports.get(VIRTUAL_OUTBOUND, arena.CAPTURED_AT[0]), ports.get(VIRTUAL_INBOUND, arena.CAPTURED_AT[1])
 
 
 def disagreement(emitted: Emitted, call: Call, said: Result, seen: Seen, logged: list[Logged]) -> str:

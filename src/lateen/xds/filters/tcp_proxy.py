@@ -35,7 +35,7 @@ def tcp_filters(tcp: Tcp, logs: tuple[AccessLog, ...], *, needs_client: bool, fi
     if tcp.is_hashed_by_source:
         message.hash_policy.add(source_ip=hash_policy_pb2.HashPolicy.SourceIp())
     if tcp.tunnel is not None:
-        message.tunneling_config.hostname = tcp.tunnel.host
+        message.tunneling_config.hostname = tcp.tunnel.host.replace("%", "%%")  # it is read as a format
         message.tunneling_config.use_post = tcp.tunnel.method == "POST"
     filters = [by_server_name(tcp.names, tcp.names_port)] if tcp.names is not None else []
     if tcp.takes_server_name:
