@@ -256,7 +256,7 @@ def test_a_name_beyond_the_view_is_computed_when_it_is_asked_for():
     assert news(client) == []
     assert client.shelf.wanted[CDS] == {"x", "y"}
     client.run()
-    assert news(client) == [("CDS", "x")]
+    assert news(client) == [("CDS", "x"), ("CDS",)]
     assert client.held[CDS].keys() == {"a", "b", "x", "y"}  # what is not there has something that stands in for it
     client.shelf.extra[CDS]["y"] = "static"
     publish(client)
@@ -290,6 +290,43 @@ def test_a_cluster_asked_for_comes_with_its_endpoints_in_one_turn():
     assert news(client) == [("CDS", "x"), ("EDS", "x")]
     assert client.shelf.revision == revision + 1
     assert "x" in client.active
+
+
+def test_what_is_not_there_is_told_when_routes_are_as_published_so_that_what_waits_passes_the_new_ones():
+    client = started()
+    news(client)
+    client.shelf.put(RDS, "r", "b")  # the edit that takes `x` away, while a request on the old route asks for it
+    client.fetch("x")
+    publish(client)
+    while "x" not in client.held[CDS]:
+        assert client.inbox, "the request would wait for ever"
+        client.answer()
+        assert "x" not in client.held[CDS] or client.held[RDS]["r"][1] == "b"
+    assert news(client) == [("RDS", "r"), ("CDS",)]
+    client.run()
+    assert client.session.is_settled
+
+
+def test_a_cluster_that_goes_while_it_warms_gets_the_endpoints_that_it_had():
+    client = started()
+    client.shelf.extra = client.shelf.extra | {CDS: {"x": "eds 1"}, EDS: {"x": "10.0.0.9"}}
+    client.fetch("x")
+    publish(client)
+    (send,) = client.inbox  # the cluster is on its way, and a request waits for it
+    assert send.names == ("x",)
+    del client.shelf.extra[CDS]["x"], client.shelf.extra[EDS]["x"]
+    client.shelf.put(RDS, "r", "b")
+    publish(client)
+    client.run()
+    assert client.held[RDS]["r"][1] == "b" and client.held[EDS]["x"][1] == "10.0.0.9"
+    assert client.session.is_settled
+    client.wait(REMOVAL_GRACE_S)
+    client.wait(REMOVAL_GRACE_S)
+    assert client.held[CDS]["x"][1] != "eds 1" and "x" not in client.held[EDS]
+    client.shelf.extra = client.shelf.extra | {CDS: {"x": "eds 1"}, EDS: {"x": "10.0.0.7"}}
+    publish(client)
+    client.run()
+    assert client.held[EDS]["x"][1] == "10.0.0.7"
 
 
 def test_a_cluster_asked_for_survives_reconnects_and_is_followed():

@@ -12,7 +12,7 @@ Time is an argument. Source: Envoy, xDS protocol (delta); the order is ours: hou
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from lateen.serve.snapshot import NOTHING, Snapshot
+from lateen.serve.snapshot import NOTHING, Entry, Snapshot
 from lateen.wire.delta import DeltaRequest, encode_response
 from lateen.wire.stand_in import stand_in
 from lateen.xds.resource import ResourceType
@@ -117,6 +117,7 @@ class Subscription:
         "reported",
         "sent_at",
         "subscribed",
+        "unanswered",
         "url",
     )
 
@@ -133,6 +134,9 @@ class Subscription:
         self.extras: frozenset[str] = frozenset()
         self.leftover: dict[str, float | None] = {}
         """Names that the client holds and that are no more; since when nothing refers to them (None: something may)."""
+        self.unanswered: set[str] = set()
+        """Clusters fetched on demand that are not there. The client is told when its routes are as published: what waits for such a cluster passes them
+        anew."""
         self.must_answer = False
         self.in_flight = ""
         self.in_flight_names: tuple[str, ...] = ()
@@ -217,6 +221,7 @@ class Subscription:
         self.look_for(name for name in self.extras if self.is_open(snapshot, name))
         for name in [name for name in self.leftover if name in snapshot.entries and self.wants(snapshot, name)]:
             del self.leftover[name]
+        self.unanswered.difference_update([name for name in self.unanswered if name in snapshot.entries])
         if self.subscribed is not snapshot.listed and self.subscribed == snapshot.listed:
             self.subscribed = snapshot.listed  # one set for all sessions of the view: a set of 1000 names is 32 kB
         self.base, self.reported = snapshot, {}
@@ -237,6 +242,8 @@ class Session:
         self._awaited: dict[str, bool] = dict.fromkeys(unfinished, False)
         """Clusters that were sent and whose endpoints the client has not acknowledged since; whether those have been sent since."""
         self._awaited_until: float | None = None
+        self._parting: dict[str, Entry] = {}
+        """Endpoints of clusters that went after they were sent and before those were: requests of the routes until now wait for them."""
         self._given_up: set[str] = set()
         """Clusters that were awaited for too long, or that are published no more; the client may warm them still."""
         self._is_settled = True
@@ -255,7 +262,12 @@ class Session:
 
     def on_published(self, snapshots: Snapshots, revision: int, now: float) -> tuple[Action, ...]:
         """A new revision, or another view: sends what may be sent. Afterwards `is_concerned` says whether it changes anything for this client."""
+        before = self._snapshot(EDS).entries
         self._snapshots, self.revision = snapshots, revision
+        if self._awaited or self._parting:
+            there = self._snapshot(EDS).entries
+            self._parting |= {name: before[name] for name, is_sent in self._awaited.items() if not is_sent and name in before}
+            self._parting = {name: entry for name, entry in self._parting.items() if name not in there}
         self.is_concerned = any(subscription.differs(self._snapshot(url)) for url, subscription in self.subscriptions.items())
         return self._advance(now)
 
@@ -346,6 +358,7 @@ class Session:
             subscription.is_wildcard = False
         subscription.subscribed -= dropped
         subscription.owed -= dropped
+        subscription.unanswered -= dropped
         for name in dropped:
             subscription.leftover.pop(name, None)
         unwanted = subscription.extras & dropped
@@ -418,6 +431,13 @@ class Session:
         if url != LDS and not absent.isdisjoint(subscription.leftover):
             subscription.owed -= absent & subscription.leftover.keys()
             absent -= subscription.leftover.keys()
+        parting = {name for name in subscription.owed if name in self._parting and name not in snapshot.entries} if url == EDS else set()
+        due |= parting
+        absent -= parting
+        if subscription.fetches:
+            subscription.unanswered |= absent
+            subscription.owed -= absent
+            absent = set()
         unknown = subscription.owed - due - absent - subscription.extras
         if subscription.fetches:  # wanted even where the view lists it: Envoy asks once, and the view may cease to list it
             unknown |= subscription.subscribed - subscription.extras
@@ -427,7 +447,8 @@ class Session:
         subscription.rebase(snapshot)
         if url == LDS:
             absent |= subscription.leftover.keys()
-        is_answer = subscription.must_answer and (subscription.is_wildcard or not subscription.owed)  # else the answer is what is owed
+        has_more = bool(subscription.owed or subscription.unanswered)  # the answer is that, but for a wildcard
+        is_answer = subscription.must_answer and (subscription.is_wildcard or not has_more)
         if not (due or absent or is_answer):
             return
         for name in absent:
@@ -451,8 +472,13 @@ class Session:
             endpoints.owed |= {name for name in expected if name in endpoints.subscribed}
 
     def _remove(self, now: float, actions: list[Action]) -> None:
-        """Everything that routes is as published and acknowledged: starts the grace of what is left over, and removes what is past it."""
+        """Everything that routes is as published and acknowledged: says what is not there, starts the grace of what is left over, and removes what is past
+        it."""
         for subscription in self.subscriptions.values():
+            if subscription.unanswered and not subscription.in_flight:
+                names, subscription.unanswered = tuple(sorted(subscription.unanswered)), set()
+                self._send(subscription, (), names, now, actions)
+                subscription.is_grace_removal, subscription.must_answer = True, False
             if not subscription.leftover:
                 continue
             for name, since in subscription.leftover.items():
@@ -465,6 +491,7 @@ class Session:
             if past:
                 for name in past:
                     del subscription.leftover[name]
+                    self._parting.pop(name, None)
                 self._send(subscription, (), tuple(past), now, actions)
                 subscription.is_grace_removal = True
 
@@ -473,7 +500,7 @@ class Session:
         if subscription.last_nonce.partition(".")[0] == nonce:
             nonce = f"{nonce}.{int(subscription.last_nonce.partition('.')[2] or 0) + 1}"
         entries = self._snapshot(subscription.url).entries
-        fragments = tuple(piece for name in names for piece in entries[name].fragment)
+        fragments = tuple(piece for name in names for piece in (entries[name] if name in entries else self._parting[name]).fragment)
         if subscription.fetches:
             fragments += tuple(stand_in(name) for name in removed if name in subscription.subscribed)
             removed = tuple(name for name in removed if name not in subscription.subscribed)
