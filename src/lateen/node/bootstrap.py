@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lateen.base.names import PROXY_MARK, VIRTUAL_INBOUND
-from lateen.node.pod import PodIdentity, ProxyType
+from lateen.node.pod import Interception, PodIdentity, ProxyType
 from lateen.node.settings import ProxySettings
 
 Json = dict[str, Any]
@@ -47,6 +47,8 @@ class BootstrapOptions:
     network: str = ""
     uses_node_dns: bool = True
     has_mark: bool = True
+    has_own_ports: bool = True
+    """Readiness and metrics have ports of their own. False: the machine's addresses are others' too, the admin socket tells both."""
     settings: ProxySettings = field(default_factory=ProxySettings)
 
 
@@ -54,7 +56,7 @@ def bootstrap(pod: PodIdentity, options: BootstrapOptions) -> Json:
     """The bootstrap of the pod's proxy."""
     has_ipv6 = any(":" in address for address in pod.addresses)
     settings = options.settings
-    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6, settings.compresses_stats)]
+    own_ports = [_ready_listener(has_ipv6), _metrics_listener(has_ipv6, settings.compresses_stats)] if options.has_own_ports else []
     if settings.admin_port is not None:
         own_ports.append(_administration_listener(settings.admin_port, pod))
     config: Json = {
@@ -85,8 +87,9 @@ def _kept(settings: ProxySettings) -> list[Json]:
 
 
 def _open(pod: PodIdentity, settings: ProxySettings) -> Json:
-    """The gauges that say whether somebody still talks to a leaving pod: of a sidecar its inbound listeners', of a gateway every listener's."""
-    return {"suffix": OPEN_CONNECTIONS if pod.proxy_type is ProxyType.ROUTER else f"_{settings.inbound_port}{OPEN_CONNECTIONS}"}
+    """The gauges that say whether somebody still talks to a leaving pod: of a sidecar its inbound listeners', of a gateway, or without capture, every one's."""
+    is_any = pod.proxy_type is ProxyType.ROUTER or pod.interception is Interception.NONE
+    return {"suffix": OPEN_CONNECTIONS if is_any else f"_{settings.inbound_port}{OPEN_CONNECTIONS}"}
 
 
 def node_block(pod: PodIdentity, options: BootstrapOptions) -> Json:

@@ -35,7 +35,7 @@ _UPWARD: Final = 4096
 _LONGEST_SOCKET_PATH: Final = 100
 _GRACE_S: Final = 0.5
 _OPTIONS: Final = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
-_CHANNEL_OPTIONS: Final = (
+CHANNEL_OPTIONS: Final = (
     *_OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -44,6 +44,10 @@ _CHANNEL_OPTIONS: Final = (
 )
 _REFUSALS: Final = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT})
 _log = structlog.get_logger("node.relay")
+
+
+Dial = Callable[[], grpc.aio.Channel]
+"""Gives the channel that a new stream is to take."""
 
 
 class _Context(Protocol):
@@ -85,28 +89,34 @@ class Upstream(Enum):
 
 @dataclass(slots=True)
 class PodStream:
-    """What `status` may show of one pod's stream. `refusal`: control's words if it will not have this proxy, empty otherwise."""
+    """What `status` may show of one pod's stream. `refusal`: control's words if it will not have this proxy; `refused`: Envoy's if it will not have what
+    control sent; empty otherwise."""
 
     is_connected: bool = False
     upstream: Upstream = Upstream.UNKNOWN
     refusal: str = ""
+    refused: str = ""
     streams: int = 0
     answered_from_record: int = 0
 
 
 @dataclass(slots=True)
 class _Pod:
+    """`report`: how the workload is (None: well), if somebody said; `open`: its streams."""
+
     server: grpc.aio.Server
     directory: int
     stream: PodStream = field(default_factory=PodStream)
+    report: "_Reported | None" = None
+    open: set["_EnvoyStream"] = field(default_factory=set)
 
 
 class Relay:
     """All pods' streams. Use: `async with Relay(…) as relay: await relay.serve(…)`."""
 
-    def __init__(self, control_socket: Path, known: KnownGood) -> None:
-        """`control_socket`: where control serves discovery; it need not exist yet."""
-        self._control = control_socket
+    def __init__(self, control: Path | Dial, known: KnownGood) -> None:
+        """`control`: the socket where control serves discovery, which need not exist yet, or what gives the channel to it for each new stream."""
+        self._control = control
         self._known = known
         self._pods: dict[str, _Pod] = {}
         self._channel: grpc.aio.Channel | None = None
@@ -114,7 +124,8 @@ class Relay:
 
     async def __aenter__(self) -> "Relay":
         """Connects when the first Envoy does."""
-        self._channel = grpc.aio.insecure_channel(f"unix:{self._control}", options=_CHANNEL_OPTIONS)
+        if isinstance(self._control, Path):
+            self._channel = grpc.aio.insecure_channel(f"unix:{self._control}", options=CHANNEL_OPTIONS)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -133,7 +144,7 @@ class Relay:
         path = str(socket) if len(str(socket)) <= _LONGEST_SOCKET_PATH else f"/proc/self/fd/{directory}/{socket.name}"
         server = grpc.aio.server(options=_OPTIONS)
         entry = _Pod(server, directory)
-        methods = {DELTA_METHOD: self._handler(pod, entry.stream), STATE_OF_THE_WORLD_METHOD: self._handler(pod, entry.stream, is_world=True)}
+        methods = {DELTA_METHOD: self._handler(pod, entry), STATE_OF_THE_WORLD_METHOD: self._handler(pod, entry, is_world=True)}
         server.add_generic_rpc_handlers((_DiscoveryHandler(methods),))
         server.add_insecure_port(f"unix:{path}")
         await server.start()
@@ -149,15 +160,33 @@ class Relay:
             await entry.server.stop(_GRACE_S)
             os.close(entry.directory)
 
+    async def report(self, pod: str, problem: str | None) -> None:
+        """Tells control how the workload of `pod` is, now and on every later stream. `problem` None: it is well."""
+        entry = self._pods.get(pod)
+        if entry is not None:
+            entry.report = _Reported(problem)
+            for stream in list(entry.open):
+                await stream.tell(entry.report)
+
+    def channel(self) -> grpc.aio.Channel:
+        """To control."""
+        if isinstance(self._control, Path):
+            return self._channel
+        return self._control()
+
     def stream_of(self, pod: str) -> PodStream | None:
         """What is known of the pod's stream. None: not served."""
         entry = self._pods.get(pod)
         return entry.stream if entry else None
 
-    def _handler(self, pod: str, shown: PodStream, *, is_world: bool = False) -> "_Handler":
+    def _handler(self, pod: str, entry: _Pod, *, is_world: bool = False) -> "_Handler":
         async def handle(_: object, context: _Context) -> None:
-            assert self._channel is not None
-            await _EnvoyStream(self, self._channel, self._known, pod, shown, World() if is_world else None).run(context)
+            stream = _EnvoyStream(self, self._known, pod, entry, World() if is_world else None)
+            entry.open.add(stream)
+            try:
+                await stream.run(context)
+            finally:
+                entry.open.discard(stream)
 
         return handle
 
@@ -197,11 +226,16 @@ class _Closed:
     upstream: "_UpstreamStream"
 
 
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    problem: str | None
+
+
 class _Hung(Enum):
     UP = "envoy hung up"
 
 
-_Event = _Requested | _Responded | _Opened | _Closed | _Hung
+_Event = _Reported | _Requested | _Responded | _Opened | _Closed | _Hung
 
 
 class _UpstreamStream:
@@ -228,12 +262,12 @@ class _UpstreamStream:
 class _EnvoyStream:
     """One stream of one Envoy, or of one gRPC client (`world`: its adapter), from its first request to its end."""
 
-    def __init__(self, relay: Relay, channel: grpc.aio.Channel, known: KnownGood, pod: str, shown: PodStream, world: World | None = None) -> None:
+    def __init__(self, relay: Relay, known: KnownGood, pod: str, entry: _Pod, world: World | None = None) -> None:
         self._relay = relay
-        self._channel = channel
         self._known = known
         self._pod = pod
-        self._shown = shown
+        self._shown = entry.stream
+        self._first_report = entry.report
         self._world = world
         self._session = RelaySession(known.of(pod), is_reachable=relay.upstream is not Upstream.AWAY)
         self._events: asyncio.Queue[_Event] = asyncio.Queue(_EVENTS)
@@ -243,6 +277,8 @@ class _EnvoyStream:
         """Until Envoy hangs up, or sends what is no request."""
         self._shown.is_connected = True
         self._shown.streams += 1
+        if self._first_report is not None:
+            self._session.on_report(self._first_report.problem)
         tasks = [asyncio.create_task(self._read(context)), asyncio.create_task(self._keep_upstream())]
         try:
             await self._turn(context)
@@ -254,6 +290,10 @@ class _EnvoyStream:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def tell(self, report: _Reported) -> None:
+        """The workload's health."""
+        await self._events.put(report)
 
     async def _turn(self, context: _Context) -> None:
         while True:
@@ -267,10 +307,13 @@ class _EnvoyStream:
             if event is _Hung.UP:
                 return
             await self._perform(self._on(event), context)
+            self._shown.refused = self._session.refused
 
     def _on(self, event: _Event) -> tuple[Action, ...]:
         now = time.monotonic()
         match event:
+            case _Reported(problem):
+                return self._session.on_report(problem)
             case _Requested(raw) if self._world is not None:
                 return tuple(action for each in self._world.on_request(raw) for action in self._session.on_request(encode_request(each), now))
             case _Requested(raw):
@@ -322,9 +365,8 @@ class _EnvoyStream:
 
     async def _keep_upstream(self) -> None:
         pause_s = _FIRST_PAUSE_S
-        open_stream = self._channel.stream_stream(DELTA_METHOD)
         while True:
-            upstream = _UpstreamStream(open_stream())
+            upstream = _UpstreamStream(self._relay.channel().stream_stream(DELTA_METHOD)())
             writer = asyncio.create_task(upstream.write())
             try:
                 await upstream.call.wait_for_connection()

@@ -4,6 +4,7 @@ On the node's own socket control signs for any pod of the node; over TCP (a proc
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -22,12 +23,12 @@ class _Unary(Protocol):
 
 
 class ControlSigner:
-    """A `Sign` over control's unix socket. Use: `async with ControlSigner(socket) as sign: CertificateKeeper(…, sign)`."""
+    """A `Sign` over control's unix socket, or over channels of its caller's. Use: `async with ControlSigner(socket) as sign: CertificateKeeper(…, sign)`."""
 
-    def __init__(self, control_socket: Path) -> None:
-        """The socket need not exist yet."""
-        self._channel = grpc.aio.insecure_channel(f"unix:{control_socket}", options=_OPTIONS)
-        self._call: _Unary = self._channel.unary_unary(METHOD)
+    def __init__(self, control: Path | Callable[[], grpc.aio.Channel]) -> None:
+        """The socket need not exist yet. A callable gives the channel for each request; its caller closes it."""
+        self._channel = grpc.aio.insecure_channel(f"unix:{control}", options=_OPTIONS) if isinstance(control, Path) else None
+        self._dial = control if not isinstance(control, Path) else self._own
 
     async def __aenter__(self) -> "ControlSigner":
         """Connects with the first request."""
@@ -35,7 +36,11 @@ class ControlSigner:
 
     async def __aexit__(self, *_: object) -> None:
         """Closes the connection."""
-        await self._channel.close(None)
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    def _own(self) -> grpc.aio.Channel:
+        return self._channel
 
     async def __call__(self, request: SigningRequest) -> Signed:
         """Source: `Sign`. Raises SigningFailed."""
@@ -46,7 +51,8 @@ class ControlSigner:
             "attributes": dict(request.attributes),
         }
         try:
-            answer = json.loads(await self._call(json.dumps(body).encode(), timeout=_TIMEOUT_S))
+            call: _Unary = self._dial().unary_unary(METHOD)
+            answer = json.loads(await call(json.dumps(body).encode(), timeout=_TIMEOUT_S))
             return Signed(answer["chain"].encode(), answer["root"].encode())
         except grpc.aio.AioRpcError as error:
             raise SigningFailed(f"control does not sign: {error.details() or error.code().name}") from None

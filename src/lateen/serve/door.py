@@ -22,7 +22,7 @@ from lateen.serve.introduction import Introduction, Unwelcome, admit, introduced
 from lateen.serve.ledger import Change, Ledger, Report
 from lateen.serve.session import Action, Close, Rejected, Send, Session, Settled, Unwant, Want
 from lateen.serve.variants import Delta, StateOfTheWorld, Variant
-from lateen.wire.delta import DELTA_METHOD, STATE_OF_THE_WORLD_METHOD, DeltaRequest, MalformedMessage
+from lateen.wire.delta import DELTA_METHOD, HEALTH_TYPE, STATE_OF_THE_WORLD_METHOD, DeltaRequest, MalformedMessage
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests", 100_000),  # the default drops streams silently when thousands of proxies connect at once
@@ -47,8 +47,6 @@ TURNS = 16
 """Responses of that size that are written at once; a whole configuration of 1000 services is some MB, twice while gRPC copies it."""
 TURN_S = 1.0
 """A client that has not taken a response in this time is slow, and no reason to let others wait."""
-HEALTH_TYPE = "type.googleapis.com/istio.v1.HealthInformation"
-"""A request of this type is a report: the workload is well, or not and why (its error). It is not answered. Source: Istio, agents outside Kubernetes."""
 REMEMBERED = 10_000
 """Clients whose broken streams left clusters warming; the oldest are forgotten."""
 

@@ -19,6 +19,9 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 DELTA_METHOD = f"/{SERVICE}/DeltaAggregatedResources"
 STATE_OF_THE_WORLD_METHOD = f"/{SERVICE}/StreamAggregatedResources"
 
+HEALTH_TYPE = "type.googleapis.com/istio.v1.HealthInformation"
+"""A request of this type is a report: the workload is well, or not and why (its error). It is not answered. Source: Istio, agents outside Kubernetes."""
+
 _RESOURCES = b"\x12"
 _TYPE_URL = b"\x22"
 _NONCE = b"\x2a"

@@ -8,6 +8,7 @@ after a reconnect.
 - What Envoy asks while control is silent is answered from the last known good after a moment's patience. Nothing is ever taken from Envoy without
 control's word;
   a name the record does not hold is answered as not there, which Envoy takes as "for now" (a cluster asked for by name by one that stands in for it).
+- How the workload is goes up on every stream, once control knows who speaks.
 - If control speaks after the record has answered, its words rest on the belief that Envoy holds nothing: the stream to it begins anew, with the truth.
 
 Source: Envoy, xDS REST and gRPC protocol, the delta variant.
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from lateen.wire.delta import DeltaRequest, DeltaResponse, decode_request, decode_response, encode_request, encode_response
+from lateen.wire.delta import HEALTH_TYPE, DeltaRequest, DeltaResponse, decode_request, decode_response, encode_request, encode_response
 from lateen.wire.stand_in import stand_in
 
 CLUSTERS: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -130,6 +131,28 @@ class RelaySession:
         self._local_nonce = 0
         self._awaiting_endpoints: set[str] = set()
         self._closed_at: float | None = None
+        self._is_introduced = False
+        """Whether control knows on this stream who speaks."""
+        self._report: tuple[Action, ...] = ()
+        self._refused: dict[str, str] = {}
+
+    @property
+    def refused(self) -> str:
+        """What Envoy says is wrong with the last of what it was sent. Empty: nothing."""
+        return "; ".join(self._refused.values())
+
+    def on_report(self, problem: str | None) -> Actions:
+        """The workload is well (None), or not."""
+        self._report = (SendUp(encode_request(DeltaRequest(HEALTH_TYPE, error=problem))),)
+        return self._report if self._is_open and self._is_introduced else ()
+
+    def _introduced(self, actions: Iterable[Action]) -> list[Action]:
+        """What goes up, with the report behind the first request of the stream."""
+        found = list(actions)
+        if self._is_open and not self._is_introduced and any(isinstance(action, SendUp) for action in found):
+            self._is_introduced = True
+            found += self._report
+        return found
 
     def on_request(self, raw: bytes, now: float) -> Actions:
         """Envoy asks or answers. Raises MalformedMessage."""
@@ -144,7 +167,7 @@ class RelaySession:
                 actions.append(SendUp(raw))
             elif has_change:
                 actions.append(SendUp(encode_request(replace(request, nonce="", error=None, node=b""))))
-        return (*actions, *self.on_time(now))
+        return (*self._introduced(actions), *self.on_time(now))
 
     def on_response(self, raw: bytes, now: float) -> Actions:
         """Control answers, on the stream that is open. Raises MalformedMessage."""
@@ -171,6 +194,7 @@ class RelaySession:
         """A stream to control is open: it is told everything Envoy asked for and holds."""
         self._stream += 1
         self._is_open = True
+        self._is_introduced = False
         self._closed_at = None
         self._answered_since_open = False
         actions: list[Action] = []
@@ -180,7 +204,7 @@ class RelaySession:
             node = b""
             if state.asked:
                 state.asked = dict.fromkeys(state.asked, now)
-        return tuple(actions)
+        return tuple(self._introduced(actions))
 
     def on_upstream_closed(self, now: float) -> Actions:
         """The stream to control has ended, or could not be opened."""
@@ -260,7 +284,9 @@ class RelaySession:
         while (sent := state.sent.popleft()).nonce != request.nonce:
             pass
         response = sent.response
+        self._refused.pop(request.type_url, None)
         if request.error is not None:
+            self._refused[request.type_url] = request.error
             if sent.stream == _LOCAL:
                 for resource in response.resources:
                     state.held.pop(resource.name, None)
