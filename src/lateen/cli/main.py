@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "proxy-status": ("lateen.cli.proxy_status", "Whether each proxy has what it should."),
     "proxy-config": ("lateen.cli.proxy_config", "What a proxy's Envoy really holds."),
     "ca": ("lateen.cli.ca", "Certificates of the mesh, for clients outside of it."),
+    "agent": ("lateen.cli.agent", "The mesh beside a process that runs outside of it."),
     "control": ("lateen.cli.daemons", "The control plane alone (what `up` starts)."),
     "node": ("lateen.cli.daemons", "The node daemon alone (what `up` starts)."),
     "version": ("lateen.cli.version", "Versions of Lateen and of its Envoy."),

@@ -23,6 +23,7 @@ from lateen.base.spiffe import DEFAULT_TRUST_DOMAIN, SpiffeId
 from lateen.config.defaults import LOCAL
 from lateen.config.kinds.istio.mesh_config import MeshConfig
 from lateen.control import heap
+from lateen.control.agents import Agents
 from lateen.control.attribution import Attribution
 from lateen.control.citadel import Citadel
 from lateen.control.events import Events
@@ -101,7 +102,8 @@ class _Control:
         authority = await asyncio.to_thread(load_or_create, paths.ca, DEFAULT_TRUST_DOMAIN, time.time())
         self.citadel = Citadel(authority, self.pilot.certificate_life_s)
         self.pilot.journal = Journal(paths.state / "facts.json")
-        Registrar(self.pilot, paths.state / "registrations.db").restore()
+        self.registrar = Registrar(self.pilot, paths.state / "registrations.db")
+        self.registrar.restore()
         if self.options.scope is ScopeMode.AUTOMATIC:
             self.interface.learning = Learning(self.pilot, self.events, paths.state / "learned.json")
             self.interface.learning.restore()
@@ -164,7 +166,7 @@ class _Control:
         if not host or not port.isdigit():
             raise LateenError(f"--listen: not HOST:PORT: `{self.options.listen}`")
         server = grpc.aio.server(options=SERVER_OPTIONS)
-        server.add_generic_rpc_handlers((self.pilot.door.handler(is_local=False), _Certificates(self.citadel)))
+        server.add_generic_rpc_handlers((self.pilot.door.handler(is_local=False), _Certificates(self.citadel), Agents(self.pilot, self.registrar).handler()))
         issued = self._tls(host)
         made = time.monotonic()
 

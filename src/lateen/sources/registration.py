@@ -50,20 +50,28 @@ class Registrant:
 
 def refusal(registrant: Registrant, group: WorkloadGroup | None) -> str:
     """Why it is no member, empty: it is one. Only the group's own service account may join: an entry draws the traffic of the group's services."""
+    return refusal_of(registrant.namespace, registrant.group, registrant.service_account, group)
+
+
+def refusal_of(namespace: str, name: str, service_account: str, group: WorkloadGroup | None) -> str:
+    """Why a workload of this service account is no member of the group of that name, empty: it may be one."""
     if group is None:
-        return f"there is no WorkloadGroup {registrant.namespace}/{registrant.group}"
+        return f"there is no WorkloadGroup {namespace}/{name}"
     template = group.spec.template
     account = (template.service_account if template else "") or DEFAULT_ACCOUNT
-    if account != registrant.service_account:
-        return f"WorkloadGroup {registrant.namespace}/{registrant.group} is for service account {account}, not {registrant.service_account}"
-    return ""
+    return "" if account == service_account else f"WorkloadGroup {namespace}/{name} is for service account {account}, not {service_account}"
+
+
+def group_labels(group: WorkloadGroup) -> dict[str, str]:
+    """The labels of every member."""
+    return {**(group.spec.metadata.labels if group.spec.metadata else {}), **(group.spec.template.labels if group.spec.template else {})}
 
 
 def registered_entry(registrant: Registrant, group: WorkloadGroup, health: bool | None) -> WorkloadEntry:
     """The entry of a member. `health`: its last report, None: none yet; counts only where the group has a probe."""
     template = group.spec.template or WorkloadEntrySpec()
     metadata = group.spec.metadata
-    labels = {**(metadata.labels if metadata else {}), **template.labels, **dict(registrant.labels)}
+    labels = group_labels(group) | dict(registrant.labels)
     annotations = {**(metadata.annotations if metadata else {}), GROUP: registrant.group}
     if group.spec.probe is not None:
         annotations[HEALTH_CHECKED] = "true"
