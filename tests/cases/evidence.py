@@ -3,6 +3,7 @@
 `evidence(folders)` is what tests and `tools/support.py` ask. A case is a folder with `in.yaml` and, for one proxy, `proxy.json`; without it, every Pod of the case looks.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from lateen.config.kinds.values import Duration, Map
 from lateen.config.registry import KINDS
 from lateen.config.store import MESH_CONFIG, OBJECTS
 from lateen.config.support import MESH, Support, statuses
+from lateen.control.agents import asked_of_members
 from lateen.control.injection import injected
 from lateen.incremental import Db
 from lateen.insight.simulate.case import MESH_CONFIG_MAP, read_case
@@ -67,7 +69,7 @@ class Case:
             OBJECTS.set(self.db, ref_of(one), one)
 
     def emitted(self) -> dict[tuple[str, str, str], object]:
-        """(proxy, type, name) → version; and (pod, "", "") → what runs, without the names that hash everything."""
+        """(proxy, type, name) → version; (pod, "", "") → what runs, without the names that hash everything; what agents beside a group's members are told."""
         found: dict[tuple[str, str, str], object] = {}
         self._register()
         for key in OBJECTS.keys(self.db, ("Pod",)):
@@ -75,6 +77,8 @@ class Case:
             source = workload(injected(self.db, item, as_json(item)))
             pod = template_pod(source, 0, {})
             found[f"{key}", "", ""] = (pod.spec, pod.metadata.labels, pod.metadata.annotations, pod.is_meshed, pod.is_gateway)
+        for group in self._groups():
+            found[f"agents of {group.name}", "", ""] = json.dumps(asked_of_members(group))
         for proxy in self.proxies:
             view = view_of(self.db, proxy)
             for type_ in ResourceType:
@@ -83,9 +87,12 @@ class Case:
                     found[proxy.id, type_.value, name] = made.version if made else ""
         return found
 
+    def _groups(self) -> list[WorkloadGroup]:
+        return [one for key in sorted(OBJECTS.keys(self.db, ("WorkloadGroup",))) if isinstance(one := OBJECTS.at(self.db, key), WorkloadGroup)]
+
     def _register(self) -> None:
         """To each WorkloadGroup one workload has come, of service account `vm`; it has not said how it is."""
-        groups = [one for key in sorted(OBJECTS.keys(self.db, ("WorkloadGroup",))) if isinstance(one := OBJECTS.at(self.db, key), WorkloadGroup)]
+        groups = self._groups()
         come = [Registrant(one.namespace, one.name, f"10.9.0.{number}", service_account="vm") for number, one in enumerate(groups)]
         entries = {ref_of(one): one for one in registered_entries(dict.fromkeys(come), groups)}
         for one in come:

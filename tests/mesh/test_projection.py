@@ -95,3 +95,29 @@ def test_the_node_counts_only_where_a_service_keeps_to_it(mesh):
     assert view_of(mesh(MESH), proxy()).node_name == ""
     local = MESH.replace("clusterIP: 10.96.0.3,", "clusterIP: 10.96.0.3, internalTrafficPolicy: Local,")
     assert view_of(mesh(local), proxy()).node_name == "n1"
+
+
+JOINED = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: machines, namespace: shop}
+spec:
+  hosts: [machines.example]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  workloadSelector: {labels: {app: machine}}
+  ports: [{number: 8000, name: http, protocol: HTTP}, {number: 9000, name: tcp, protocol: TCP, targetPort: 9001}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vms-10.9.0.1, namespace: shop, annotations: {proxy.istio.io/health-checks-enabled: "true"}}
+spec: {address: 10.9.0.1, labels: {app: machine}, ports: {http: 8123}, serviceAccount: vm}
+"""
+
+
+@pytest.mark.parametrize("status", ["", "status: {conditions: [{type: Healthy, status: 'True'}]}\n"])
+def test_a_registered_workload_serves_its_entrys_ports_and_no_others_well_or_not(mesh, status):
+    """What it opens must not come and go with its health: who is sent to it again would come too early."""
+    proxy = Proxy(ProxyType.SIDECAR, "vm.shop", "shop", "vm", addresses=("10.9.0.1",), metadata=(("AUTO_REGISTER_GROUP", "vms"),))
+    view = view_of(mesh(JOINED + status), proxy)
+    assert [(one.service_port, one.port) for one in view.targets] == [(8000, 8123), (9000, 9001)]

@@ -46,7 +46,8 @@ def view_of(db: Db, proxy: Proxy) -> View:
     labels = dict(proxy.labels)
     if pod is not None:
         labels |= dict(pod.labels)
-    elif (entry := _registered(db, proxy)) is not None:
+    entry = _registered(db, proxy) if pod is None else None
+    if entry is not None:
         labels |= dict(entry.labels)
     locality = proxy.locality
     if locality == Locality() and pod is not None:
@@ -54,7 +55,7 @@ def view_of(db: Db, proxy: Proxy) -> View:
     is_router = proxy.type is ProxyType.ROUTER
     learns = not is_router and SCOPE.at(db, "mesh") is ScopeMode.AUTOMATIC
     metadata = tuple(pair for pair in proxy.metadata if pair[0] in METADATA or (learns and pair[0] == WORKLOAD_NAME))
-    targets = workload_targets(db, proxy.namespace, tuple(sorted(labels.items())), proxy.addresses, _pod_ref(pod))
+    targets = workload_targets(db, proxy.namespace, tuple(sorted(labels.items())), proxy.addresses, _pod_ref(pod) or _entry_ref(entry))
     node = proxy.node_name or (pod.node if pod else "")
     return View(
         type=proxy.type,
@@ -82,6 +83,10 @@ def _registered(db: Db, proxy: Proxy) -> EntryFacts | None:
 
 def _pod_ref(pod: PodFacts | None) -> ObjectRef | None:
     return ObjectRef("Pod", pod.namespace, pod.name) if pod else None
+
+
+def _entry_ref(entry: EntryFacts | None) -> ObjectRef | None:
+    return ObjectRef("WorkloadEntry", entry.namespace, entry.name) if entry else None
 
 
 def _topology(locality: Locality, cluster_id: str) -> dict[str, str]:
@@ -114,24 +119,26 @@ def _has_node_local(db: Db) -> bool:
 
 
 @query
-def workload_targets(db: Db, namespace: str, labels: Labels, addresses: tuple[str, ...], pod: ObjectRef | None) -> tuple[ServiceTarget, ...]:
+def workload_targets(db: Db, namespace: str, labels: Labels, addresses: tuple[str, ...], workload: ObjectRef | None) -> tuple[ServiceTarget, ...]:
     """The service ports a workload serves, oldest service first: by the selectors of its namespace's Services, and by its addresses where an endpoint is
     written out."""
     found: dict[ServiceTarget, None] = {}
     services = {(one.hostname, one.namespace): rank for rank, one in reversed(list(enumerate(all_services(db))))}
-    for target in _by_selector(db, namespace, labels, pod):
+    for target in _by_selector(db, namespace, labels, workload):
         found[target] = None
     for address in addresses:
         for target in written_targets.at(db, address) or ():
             found[target] = None
-        if pod is None:
+        if workload is None or workload.kind != "Pod":
             for target in _namespace_targets.at(db, address, namespace) or ():
                 found[target] = None
     return tuple(sorted(found, key=lambda one: (services.get((one.hostname, one.namespace), -1), one.service_port, one.port)))
 
 
-def _by_selector(db: Db, namespace: str, labels: Labels, pod: ObjectRef | None) -> Iterator[ServiceTarget]:
-    facts = pod_facts(db, pod.namespace, pod.name) if pod else None
+def _by_selector(db: Db, namespace: str, labels: Labels, workload: ObjectRef | None) -> Iterator[ServiceTarget]:
+    """A registered workload serves its ports whether it is well or not: only its clients look at that."""
+    facts = pod_facts(db, workload.namespace, workload.name) if workload and workload.kind == "Pod" else None
+    entry = workload_entry(db, workload.namespace, workload.name) if workload and workload.kind == "WorkloadEntry" else None
     for one in _selecting(db, namespace):
         if not selects(one.selector, labels):
             continue
@@ -139,6 +146,8 @@ def _by_selector(db: Db, namespace: str, labels: Labels, pod: ObjectRef | None) 
             number = facts.port(port.target) if facts else port.target
             if one.registered_in is Registry.EXTERNAL and port.target is None:
                 number = port.number
+            if entry is not None:
+                number = entry.port(port.name, number if isinstance(number, int) else port.number)
             if isinstance(number, int):
                 yield ServiceTarget(one.hostname, one.namespace, port.number, number)
 
