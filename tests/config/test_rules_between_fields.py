@@ -50,7 +50,7 @@ def egress(*hosts):
         ("Gateway", server("HTTP", {"mode": "SIMPLE", "credentialName": "c"}), ["spec.servers[0].tls"]),
         ("Sidecar", egress("*/*", "~till/*", "~./a.shop.svc.cluster.local", "~/*.example.com", "~*/*"), []),
         ("Sidecar", egress("*/*", "~~/*"), ["spec.egress[0].hosts[1]"]),
-        ("Sidecar", egress("*/*", "~Till/*"), ["spec.egress[0].hosts[1]"]),
+        ("Sidecar", egress("*/*", "~t_ll/*"), ["spec.egress[0].hosts[1]"]),
     ],
 )
 def test_rules(kind, spec, fields):
