@@ -151,6 +151,21 @@ spec: {egress: [{port: {number: 80, protocol: HTTP, name: http}, bind: 127.0.0.3
 """
 
 
+def test_an_http_port_apart_from_the_wildcard_takes_all_that_comes(mesh):
+    plan = listener(mesh(CART + SIDECAR), view(), "127.0.0.3_80")
+    assert plan.chains == ()
+    assert isinstance(plan.fallback.does, Http) and plan.fallback.match == ChainMatch()
+    assert not plan.inspects_http
+
+
+@pytest.mark.parametrize(("protocol", "is_there"), [("TCP", True), ("REDIS", True), ("MONGO", False), ("MYSQL", False)])
+def test_where_servers_speak_first_no_other_protocol_shares_the_port(mesh, protocol, is_there):
+    plan = listener(mesh(CART + ENTRY.format(name="db", host="db.example.com", port=80, protocol=protocol)), view(), "0.0.0.0_80")
+    targets = plan.fallback.does.targets
+    assert targets == (TcpTarget("outbound|80||db.example.com" if is_there else "PassthroughCluster"),)
+    assert [chain.does.route for chain in plan.chains] == ["80"]
+
+
 def test_a_proxy_that_shares_its_machine_opens_what_is_written_and_its_http_proxy(mesh):
     outside = (("HTTP_PROXY_PORT", "3128"), ("INTERCEPTION_MODE", "NONE"), ("OUTBOUND_LISTENERS", "WRITTEN"))
     shared = replace(view(metadata=outside), addresses=("10.9.0.1",))

@@ -1,5 +1,6 @@
 """Services that ServiceEntries declare: one per host. Called by `services`; endpoints of them are made in `endpoints`."""
 
+from collections.abc import Mapping
 from ipaddress import ip_network
 from math import inf
 
@@ -8,6 +9,7 @@ from lateen.config import store
 from lateen.config.kinds.istio.mesh_config import ServiceEntryVisibility, Visibility, VisibilityRule
 from lateen.config.kinds.istio.service_entry import Location, ServiceEntry
 from lateen.config.kinds.istio.service_entry import Resolution as EntryResolution
+from lateen.config.kinds.kubernetes.core import Namespace
 from lateen.config.kinds.values import Labels as WrittenLabels
 from lateen.incremental import Db, query
 from lateen.mesh.model import Labels, Port, Registry, Resolution, Service, label_pairs
@@ -64,10 +66,23 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
             is_external=spec.location is Location.MESH_EXTERNAL,
             created=inf if entry.meta.created is None else entry.meta.created,
             subject_alt_names=spec.subject_alt_names,
-            traffic_distribution=entry.meta.annotations.get("networking.istio.io/traffic-distribution", ""),
+            traffic_distribution=distribution(db, namespace, entry.meta.annotations),
         )
         for host in dict.fromkeys(spec.hosts)
     )
+
+
+DISTRIBUTION = "networking.istio.io/traffic-distribution"
+DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+
+
+def distribution(db: Db, namespace: str, annotations: Mapping[str, str], written: str = "") -> str:
+    """A service's trafficDistribution: of its `written` field, its annotation, its namespace's; one of DISTRIBUTIONS, empty: any. Annotations in any case."""
+    if written in DISTRIBUTIONS:
+        return written
+    home = store.one(db, Namespace, "", namespace)
+    said = annotations.get(DISTRIBUTION, "") or (home.meta.annotations.get(DISTRIBUTION, "") if home else "")
+    return next((one for one in DISTRIBUTIONS if one.lower() == said.lower()), "")
 
 
 def entry_selector(entry: ServiceEntry) -> Labels:

@@ -15,12 +15,11 @@ from lateen.incremental import Db, index, query
 from lateen.mesh.addresses import allocated
 from lateen.mesh.model import Port, Registry, Resolution, Service, label_pairs
 from lateen.mesh.protocols import service_protocol
-from lateen.mesh.service_entries import entry_services, exported_to
+from lateen.mesh.service_entries import distribution, entry_services, exported_to
 from lateen.mesh.view import View
 
 DOMAIN = "cluster.local"
 EXPORT_TO = "networking.istio.io/exportTo"
-DISTRIBUTION = "networking.istio.io/traffic-distribution"
 ACCOUNTS = "alpha.istio.io/canonical-serviceaccounts"
 
 
@@ -60,7 +59,7 @@ def declared_service(db: Db, namespace: str, name: str) -> Service | None:
         external_name=spec.external_name.rstrip(".").lower() if spec.type == "ExternalName" else "",
         is_node_local=spec.internal_traffic_policy == "Local",
         publishes_not_ready=spec.publish_not_ready_addresses,
-        traffic_distribution=annotations.get(DISTRIBUTION, "") or spec.traffic_distribution or "",
+        traffic_distribution=distribution(db, namespace, annotations, spec.traffic_distribution or ""),
     )
 
 

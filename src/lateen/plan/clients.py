@@ -3,6 +3,7 @@
 Called by `outbound_clusters` and `xds.clusters`. Views with equal clients share every cluster.
 """
 
+import re
 from dataclasses import dataclass
 
 from lateen.base.names import spiffe_id
@@ -81,7 +82,17 @@ def identities(db: Db, namespace: str, hostname: str) -> tuple[str, ...]:
     domains = (str(store.mesh_field(db, "trust_domain")), *(aliases if isinstance(aliases, tuple) else ()))
     one = service(db, namespace, hostname)
     listed = one.subject_alt_names if one else ()
-    return tuple(sorted({spiffe_id(domain, home, account) for domain in domains for home, account in accounts} | set(listed)))
+    others = {_moved(name, alias) for name in listed if _IDENTITY.fullmatch(name) for alias in domains[1:]}
+    return tuple(sorted({spiffe_id(domain, home, account) for domain in domains for home, account in accounts} | set(listed) | others))
+
+
+SPIFFE = "spiffe://"
+_IDENTITY = re.compile("spiffe://[^/]*/ns/[^/]*/sa/[^/]*")
+
+
+def _moved(identity: str, domain: str) -> str:
+    """The SPIFFE ID in another trust domain. Source: Istio trustDomainAliases: who may have an identity may have it in every alias."""
+    return f"{SPIFFE}{domain}/{identity.removeprefix(SPIFFE).partition('/')[2]}"
 
 
 @query

@@ -6,10 +6,10 @@ A missing host, port or subset still names a cluster, as in Istio: the request g
 from dataclasses import dataclass, replace
 
 from lateen.base.names import outbound_cluster
-from lateen.config.kinds.istio.traffic_policy import ConsistentHash
+from lateen.config.kinds.istio.traffic_policy import ConsistentHash, LoadBalancer, TrafficPolicy
 from lateen.config.kinds.istio.virtual_service import Destination
 from lateen.incremental import Db, query
-from lateen.mesh.destination_rules import RuleKey, policy_of, rule_key, rule_labels, rule_of, ruling
+from lateen.mesh.destination_rules import RuleKey, rule_key, rule_labels, rule_of, ruling
 from lateen.mesh.model import Labels, Resolution, Service
 from lateen.mesh.visibility import Scope, service_seen
 from lateen.plan.route import HashKey
@@ -82,10 +82,23 @@ def hash_keys(db: Db, eyes: Scope, labels: Labels, host: str, port: int, subset:
 
 @query
 def _hash_keys(db: Db, key: RuleKey, port: int, subset: str) -> tuple[HashKey, ...]:
+    """The narrowest level that says any: subset's port, subset, port, rule. Source: Istio; whether the cluster balances by them its own policy says."""
     rule = rule_of(db, key)
-    balancer = policy_of(db, rule, port, subset).load_balancer
-    found = _keys(balancer.consistent_hash) if balancer is not None and balancer.consistent_hash is not None else ()
-    return tuple(replace(one, origins=rule.origins) for one in found) if rule is not None else found
+    if rule is None:
+        return ()
+    chosen = rule.subset(subset) if subset else None
+    for policy in (chosen.traffic_policy if chosen else None, rule.traffic_policy):
+        for balancer in _balancers(policy, port):
+            if balancer is not None and balancer.consistent_hash is not None:
+                return tuple(replace(one, origins=rule.origins) for one in _keys(balancer.consistent_hash))
+    return ()
+
+
+def _balancers(policy: TrafficPolicy | None, port: int) -> tuple[LoadBalancer | None, ...]:
+    """What one level says for a port, then what it says for all."""
+    if policy is None:
+        return ()
+    return (*(one.load_balancer for one in policy.port_level_settings if one.port is not None and one.port.number == port), policy.load_balancer)
 
 
 def _keys(written: ConsistentHash) -> tuple[HashKey, ...]:

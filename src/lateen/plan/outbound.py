@@ -103,7 +103,14 @@ class _Entries:
         key = (place.addresses[0], place.port)
         is_free = is_bindable(place.addresses[0]) and place.port not in ((RESERVED_PORTS | self._own) if is_bound else self._own)
         if key not in self._locked and is_free:
-            self.found.setdefault(key, (place, [], is_bound or place.port == 0))[1].append(contribution)
+            _, held, _ = self.found.setdefault(key, (place, [], is_bound or place.port == 0))
+            if not held or _get_along(held[0].port.protocol, contribution.port.protocol):
+                held.append(contribution)
+
+
+def _get_along(held: Protocol, new: Protocol) -> bool:
+    """Whether a listener may tell two protocols apart: not where the server speaks first, which would wait for the inspection's end. Source: Istio."""
+    return held is new or not {held, new} & {Protocol.MONGO, Protocol.MYSQL}
 
 
 def _is_network(address: str) -> bool:
@@ -242,7 +249,7 @@ def _listener(db: Db, view: View, entry: Entry) -> Listener:
     http: list[Chain] = []
     for contribution in entry.contributions:
         if contribution.route:
-            http.extend(_http_chains(contribution, names, has_http10))
+            http.extend(_http_chains(contribution, names, has_http10, entry.place.addresses[0] == wildcards(view)[0]))
         if not contribution.route or contribution.is_detected:
             tcp.extend(_tcp_chains(db, view, entry, contribution))
     chains = unique_chains([*http, *tcp])
@@ -259,7 +266,7 @@ def _listener(db: Db, view: View, entry: Entry) -> Listener:
         fallback if has_all else unknown_chain(outbound_policy(db, view), "PassthroughFilterChain"),
         is_bound=entry.is_bound,
         inspects_tls=any(chain.match.server_names or chain.match.transport for chain in chains),
-        inspects_http=bool(http),
+        inspects_http=any(chain.match.protocols for chain in http),
         patience=Patience.CLIENT if all(_speaks_first(one) for one in entry.contributions) else Patience.MOMENT,
         origins=origins,
     )
@@ -278,13 +285,15 @@ def _names(db: Db, view: View, entry: Entry) -> tuple[NameCache, ...]:
     return tuple(dict.fromkeys(cache for cache in found if cache is not None))
 
 
-def _http_chains(contribution: Contribution, names: tuple[NameCache, ...], has_http10: bool) -> Iterator[Chain]:
-    """One chain; for a detected port one for each version of HTTP, because each offers another protocol upstream."""
+def _http_chains(contribution: Contribution, names: tuple[NameCache, ...], has_http10: bool, is_shared: bool) -> Iterator[Chain]:
+    """One chain; for a detected port one for each version of HTTP, because each offers another protocol upstream.
+
+    `is_shared`: at the wildcard address, where other bytes for the port come by too; elsewhere an HTTP port takes all there is."""
     web = contribution.port.protocol is Protocol.GRPC_WEB
     prefix = f"outbound_{contribution.route}"
     if not contribution.is_detected:
         does = Http(contribution.route, Role.CLIENT, prefix, has_grpc_web=web, names=names)
-        yield Chain(ChainMatch(transport=RAW, protocols=(HTTP10, *HTTP_PROTOCOLS)), does)
+        yield Chain(ChainMatch(transport=RAW, protocols=(HTTP10, *HTTP_PROTOCOLS)) if is_shared else ChainMatch(), does)
         return
     first = (HTTP10, "http/1.1") if has_http10 else ("http/1.1",)
     for protocols, alpn in ((first, ALPN_HTTP1), (("h2c",), ALPN_HTTP2)):

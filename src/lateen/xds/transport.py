@@ -14,7 +14,7 @@ from lateen.wire.pb.envoy.type.matcher.v3 import string_pb2
 from lateen.xds.any import packed
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
-RAW_SOCKET = "envoy.transport_sockets.raw_buffer"
+RAW_SOCKET = "raw_buffer"
 MATCH_KEY = "tlsMode"
 MATCH_VALUE = "istio"
 """Endpoint metadata, under `envoy.transport_socket_match`, of those that take mesh TLS. Source: Istio."""
