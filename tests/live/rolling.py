@@ -17,6 +17,17 @@ WORKLOADS = (
 )
 """Namespace, file (none: the mesh made it up), Deployment. A gateway, HTTP, gRPC, HTTP by subset, a service without proxies, and TCP."""
 EXTRA = {
+    "slow.yaml": """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: slow, namespace: booking}
+spec:
+  hosts: [slow.example]
+  gateways: [booking-gateway]
+  http:
+  - fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}
+    route: [{destination: {host: booking, port: {number: 8080}}}]
+""",
     "retries.yaml": """
 apiVersion: v1
 kind: ConfigMap
@@ -53,7 +64,8 @@ TURN_S = 90.0
 def restart_all(mesh: Mesh, count: int, told: Callable[[str], None] = lambda _: None) -> int:
     """The booking sample, of which `count` times a workload is replaced: a round of commands, a round of edits, and so on.
 
-    Meanwhile requests are made over new and over lasting connections, from a pod and through the gateway. Returns how many; fails if any of them did.
+    Meanwhile requests are made over new and over lasting connections, from a pod and through the gateway, some of which take two seconds. Returns how many;
+    fails if any of them did.
     """
     folder = copied(mesh)
     for name, text in EXTRA.items():
@@ -80,7 +92,8 @@ def begun(mesh: Mesh, longest_s: float) -> list[Load]:
     loads += [Load(mesh, outside, target="", options=options), Load(mesh, outside, target="", options=(*options, "--keep"))]
     for load in loads:
         until(lambda load=load: load.done() >= 50, 60, "the load runs")
-    return loads
+    slow = ("--threads", "4", "--longest", str(longest_s), "--header", "host:slow.example")  # a gateway that ends has some of these under way
+    return [*loads, Load(mesh, mesh.ingress(), target="", options=slow)]
 
 
 def edit(mesh: Mesh, path: Path) -> None:

@@ -180,6 +180,34 @@ def test_retries_go_to_other_endpoints_of_all_localities(wide: tuple[Mesh, dict[
     assert tries.keys() <= {"2", "3"} and tries["3"] >= 45, tries
 
 
+def test_a_retry_waits_as_its_backoff_says(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """Each of 40 requests waits for a random part of two seconds: none for more than one of them in 1 of 2^40 runs. By default it were 25 ms at most."""
+    one = "curl -s -o /dev/null --max-time 60 -H x-later:1 -w '%{http_code} %{time_total}\n' "
+    script = "".join(f"{one} http://wide:8000/flaky/{uuid.uuid4()}/1 &\n" for _ in range(40)) + "wait"
+    lines = wide[0].exec("deploy/client", "sh", "-c", script, namespace="shop", timeout_s=120).stdout.split()
+    assert lines[::2] == ["200"] * 40
+    assert max(map(float, lines[1::2])) >= 1
+
+
+def test_no_more_connections_than_a_rule_allows(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """Of six at once two are answered; when they are closed there is room again."""
+    for _ in range(2):
+        until(lambda: [bool(one) for one in said(wide[0], "held", "few", "9000", "6")] == [True] * 2 + [False] * 4, 60, "two of six")
+
+
+def test_no_more_endpoints_are_ejected_than_a_rule_allows(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """Both fail; half of them may be ejected, so one goes on."""
+    mesh = wide[0]
+    assert set(statuses(mesh, [f"http://worn:8000/flaky/{uuid.uuid4()}/9" for _ in range(20)])) == {"503"}
+
+    def versions() -> set[str]:
+        return {one["version"] for one in answers(mesh, ["http://worn:8000/"] * 12)}
+
+    (left,) = until(lambda: len(found := versions()) == 1 and found, 60, "one is ejected")
+    assert statuses(mesh, [f"http://worn:8000/flaky/{uuid.uuid4()}/9" for _ in range(20)]) == ["503"] * 20
+    assert versions() == {left}
+
+
 def test_a_destination_that_does_not_exist_answers_503(wide: tuple[Mesh, dict[int, int]]) -> None:
     assert statuses(wide[0], ["http://wide:8000/absent"]) == ["503"]
 

@@ -1,6 +1,7 @@
 """Five hundred edits under load: weights, subsets, endpoints and timeouts change, in any order of documents and of saves. No request notices; each edit is told."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,14 @@ spec:
   ports: [{{number: 8080, name: http, protocol: HTTP}}]
   endpoints: [{}]
 """
+FRESH = """---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: fresh, namespace: booking}
+spec: {host: fresh.example, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 40s}}}}
+"""
+WARM_S = 40
+FRESH_ENTRY = ENTRY.replace("listed", "fresh")
 MEMBER = "{{address: {}, serviceAccount: payment, labels: {{security.istio.io/tlsMode: istio}}}}"
 
 
@@ -95,6 +104,22 @@ def one_round(editor: Editor, turn: int, members: list[str]) -> None:
     editor.save(1, ("entry", ENTRY.format(", ".join(members))))
 
 
+def grows(mesh: Mesh, editor: Editor, members: list[str], old_since: float) -> None:
+    """A second endpoint beside one that is warm: few requests at first, in the end half of them."""
+
+    def share() -> float:
+        script = "for i in $(seq 60); do curl -s --max-time 10 http://fresh.example:8080/version; done"
+        done = mesh.exec("deploy/client", "sh", "-c", script)
+        assert done.stdout.count("version") == 60, done.stdout
+        return done.stdout.count('"v2"') / 60
+
+    until(lambda: time.monotonic() > old_since + WARM_S + 5, WARM_S + 60, "the first endpoint is warm")
+    assert share() == 0
+    editor.save(1, ("fresh", FRESH_ENTRY.format(", ".join(members)) + FRESH))
+    assert share() <= 0.36, "a tenth of the weight at first; a third of the requests after half of the time"
+    until(lambda: share() >= 0.45, WARM_S + 60, "an equal share")
+
+
 def test_five_hundred_edits_are_told_and_not_noticed(mesh: Mesh) -> None:
     folder = copied(mesh)
     text = (folder / "mesh.yaml").read_text()
@@ -106,10 +131,13 @@ def test_five_hundred_edits_are_told_and_not_noticed(mesh: Mesh) -> None:
     (folder / "rule.yaml").write_text(rule("charge", start))
     (folder / "service.yaml").write_text(SERVICE)
     mesh.start(folder, options=("--image-map", str(BOOKING / "image-map.yaml")))
-    members = [MEMBER.format(item["ip"]) for item in mesh.json("ps")["pods"] if item["name"].startswith("payment")]
+    members = [MEMBER.format(item["ip"]) for item in sorted(mesh.json("ps")["pods"], key=lambda item: item["name"]) if item["name"].startswith("payment")]
     assert len(members) == 2
     editor = Editor(mesh, folder)
     editor.save(1, ("entry", ENTRY.format(", ".join(members))))
+    editor.save(2, ("fresh", FRESH_ENTRY.format(members[0]) + FRESH))
+    until(lambda: mesh.curl("http://fresh.example:8080/version")[0] == 200, 60, "the entry is live")
+    old_since = time.monotonic()
     loads = [Load(mesh, f"http://{host}:8080/version", options=("--threads", "1", "--pause", "0.005")) for host in ("payment", "charge", "listed.example")]
     for load in loads:
         until(lambda load=load: load.done() >= 50, 60, "the load runs")
@@ -124,3 +152,4 @@ def test_five_hundred_edits_are_told_and_not_noticed(mesh: Mesh) -> None:
         result = load.flawless()
         assert result["ok"] > 200
         assert len(result["bodies"]) == 2, "both versions answered"
+    grows(mesh, editor, members, old_since)

@@ -1,4 +1,4 @@
-"""What the behaviour tests do from inside a pod: `client.py lines|flaky|aborted|chat|again HOST PORT …` prints JSON."""
+"""What the behaviour tests do from inside a pod: `client.py lines|held|flaky|aborted|chat|again HOST PORT …` prints JSON."""
 
 import json
 import socket
@@ -13,6 +13,16 @@ if what == "lines":
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall(f"{number}\n".encode())
             answers.append(connection.makefile().readline().split()[0])
+    print(json.dumps(answers))
+elif what == "held":  # as many connections at once, opened one after the other; what each was answered
+    held, answers = [], []
+    for number in range(int(rest[0])):
+        held.append(socket.create_connection((host, int(port)), timeout=60))
+        try:
+            held[-1].sendall(f"{number}\n".encode())
+            answers.append(held[-1].makefile().readline().partition(" ")[0])
+        except ConnectionError:
+            answers.append("")
     print(json.dumps(answers))
 else:
     with grpc.insecure_channel(f"{host}:{port}") as channel:
