@@ -1,6 +1,6 @@
 """The relay's rules as a playbook: what Envoy, control and time do, and what comes out."""
 
-from lateen.wire.delta import DeltaRequest, decode_request, decode_response, encode_request, encode_response, resource_fragment
+from lateen.wire.delta import HEALTH_TYPE, DeltaRequest, decode_request, decode_response, encode_request, encode_response, resource_fragment
 from lateen.wire.relay import CLUSTERS, DEMAND_PATIENCE_S, ENDPOINTS, PATIENCE_S, SLOW_S, Keep, Known, RelaySession, RestartUpstream, SendDown, SendUp
 
 NODE = b"\x0a\x05envoy"
@@ -227,3 +227,35 @@ def test_control_that_is_back_in_time_answers_who_waits():
     raw = response(CLUSTERS, "n1", "far")
     assert session.on_response(raw, 3) == (SendDown(raw),)
     assert session.deadline is None
+
+
+def reports(actions):
+    return [request.error for request in up(actions) if request.type_url == HEALTH_TYPE]
+
+
+def test_how_the_workload_is_goes_up_on_each_stream_once_control_knows_who_speaks():
+    session = RelaySession(Memory())
+    assert session.on_report(None) == (), "there is no stream yet"
+    assert reports(session.on_upstream_open(0)) == [], "and control does not know whose it is"
+    first = session.on_request(ask(CLUSTERS, node=NODE), 0)
+    assert [request.type_url for request in up(first)] == [CLUSTERS, HEALTH_TYPE]
+    assert reports(first) == [None]
+    assert reports(session.on_report("it does not answer")) == ["it does not answer"]
+    assert reports(session.on_request(ask(ENDPOINTS, subscribe=("a",)), 0)) == []
+    session.on_upstream_closed(1)
+    assert session.on_report(None) == ()
+    again = session.on_upstream_open(2)
+    assert up(again)[0].node == NODE
+    assert reports(again) == [None]
+
+
+def test_what_envoy_will_not_have_is_known_until_it_takes_something_else():
+    session = RelaySession(Memory())
+    session.on_upstream_open(0)
+    session.on_request(ask(CLUSTERS, node=NODE), 0)
+    session.on_response(response(CLUSTERS, "n1", "a"), 0)
+    session.on_request(ask(CLUSTERS, nonce="n1", error="no such address"), 0)
+    assert session.refused == "no such address"
+    session.on_response(response(CLUSTERS, "n2", "a"), 0)
+    session.on_request(ask(CLUSTERS, nonce="n2"), 0)
+    assert session.refused == ""
