@@ -98,7 +98,7 @@ def outbound_cluster(db: Db, caller: Caller, target: Target) -> Cluster | None:
         balancer=Simple(Choice.PROVIDED) if discovery in (Discovery.ORIGINAL_DST, Discovery.FORWARD) else balancer(policy.load_balancer, target.port.protocol),
         breakers=breakers(pool, policy.retry_budget),
         outlier=outlier(policy.outlier_detection),
-        panic_percent=panic_percent(policy.outlier_detection),
+        panic_percent=panic_percent(policy.outlier_detection, has_far_endpoints=bool(target.service.traffic_distribution)),
         is_locality_weighted=_is_weighted(db, target.service, policy),
         keepalive=keepalive(pool, mesh_keepalive(db)),
         transport=replace(tls, proxy_protocol=_proxy_version(policy)),

@@ -111,9 +111,11 @@ def outlier(said: OutlierDetection | None) -> Outlier | None:
     )
 
 
-def panic_percent(said: OutlierDetection | None) -> float:
-    """Below which share of healthy endpoints Envoy uses them all. Source: Istio OutlierDetection.minHealthPercent, 0 by default."""
-    return float(max(0, said.min_health_percent)) if said else 0.0
+def panic_percent(said: OutlierDetection | None, *, has_far_endpoints: bool = False) -> float:
+    """Below which share of healthy endpoints Envoy uses them all: never, where a trafficDistribution says to spill over to others as health goes.
+
+    Source: Istio OutlierDetection.minHealthPercent, 0 by default."""
+    return float(max(0, said.min_health_percent)) if said and not has_far_endpoints else 0.0
 
 
 def balancer(said: LoadBalancer | None, protocol: Protocol) -> Balancer:
