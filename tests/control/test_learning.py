@@ -17,7 +17,7 @@ from lateen.config.decode import decode
 from lateen.control import learning as learning_module
 from lateen.control import pilot as pilot_module
 from lateen.control.events import Events
-from lateen.control.learning import REMEMBERED_S, Learning
+from lateen.control.learning import ABSENCE_S, REMEMBERED_S, Learning
 from lateen.control.pilot import FILES, Pilot
 from lateen.mesh.automatic_scope import SCOPE, ScopeMode, Workload
 from lateen.serve.session import CDS, EDS
@@ -273,27 +273,50 @@ async def take_step(world: World, kind: str, what, host: str) -> None:
             world.now += 100
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+class Model:
+    """Of what control should have learned. `learned`: workload → host → since when it is not there, None: it is."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.learned: dict[str, dict[str, float | None]] = {"bees": {}, "cows": {}}
+
+    def look(self) -> None:
+        for workload, names in self.learned.items():
+            envoys = [envoy for envoy in self.world.envoys.values() if envoy.workload == workload]
+            if not envoys:  # nobody says what is there
+                names.update(dict.fromkeys(names))
+                continue
+            names.update(dict.fromkeys({name.split("|")[3].split(".")[0] for envoy in envoys for name in envoy.fetched} & self.world.seen()))
+            for name in list(names):
+                since = names[name] = None if name in self.world.seen() else names[name] if names[name] is not None else self.world.now
+                if since is not None and self.world.now - since >= ABSENCE_S:
+                    del names[name]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(STEPS, max_size=30))
 @example([("write", "one", ""), ("pod", "bees-1", ""), ("fetch", "bees-1", "one"), ("remove", "one", ""), ("write", "one", ""), ("pod", "bees-2", "")])
 @example([("write", "one", ""), ("mirror", "one", ""), ("pod", "bees-1", "")])
 @example([("write", "one", ""), ("pod", "bees-1", ""), ("fetch", "bees-1", "one"), ("leave", "bees-1", ""), ("restart", "", ""), ("pod", "bees-2", "")])
 def test_each_proxy_holds_what_its_workload_asked_for_as_far_as_it_is_there(steps):
     async def story(world: World) -> None:
-        asked: dict[str, set[str]] = {"bees": set(), "cows": set()}
+        model = Model(world)
         for kind, what, host in steps:
             await take_step(world, kind, what, host)
             await world.settle()
-            present = {envoy.workload for envoy in world.envoys.values()}
-            for workload in present:  # what is no more is forgotten, unless one that lives still asks for it
-                living = {name.split("|")[3].split(".")[0] for envoy in world.envoys.values() if envoy.workload == workload for name in envoy.fetched}
-                asked[workload] = (asked[workload] | living) & world.seen()
+            world.learning.look_again()
+            await world.settle()
+            model.look()
             for envoy in world.envoys.values():
-                assert envoy.hosts >= asked[envoy.workload], (kind, what, host)
+                assert envoy.hosts >= model.learned[envoy.workload].keys() & world.seen(), (kind, what, host)
         for _ in range(4):
             world.now += 40
             world.pilot.need()
             await world.settle()
+            world.learning.look_again()
+            await world.settle()
+            model.look()
+        asked = {workload: set(names) for workload, names in model.learned.items()}
         mirrored = {one.spec.http[0].mirrors[0].destination.host for one in world.written.values() if one.kind == "VirtualService"}
         for envoy in world.envoys.values():
             copies = {host for host in mirrored if host in world.seen()}
@@ -325,6 +348,28 @@ def test_the_second_replica_and_the_next_pod_have_it_unasked_and_other_workloads
         assert world.join("bees-3") and (await world.settle() or world.envoys["bees-3"].hosts == {"two"})
         told = [event for event in world.events if event["event"] == "learned"]
         assert told == [{"event": "learned", "namespace": "farm", "service_account": "crew", "workload": "bees", "cluster": cluster("two")}]
+
+    run(story)
+
+
+def test_what_was_away_for_a_moment_is_still_known_and_what_stays_away_is_not():
+    async def story(world: World) -> None:
+        bees = Workload("farm", "crew", "bees")
+        world.write(SERVICE.format(name="two", at=7))
+        world.join("bees-1").fetch(cluster("two"))
+        await world.settle()
+        await world.envoys.pop("bees-1").leave()
+        warm = world.join("bees-2")  # nothing that lives has asked
+        await world.settle()
+        for away_s, is_known in ((ABSENCE_S / 2, True), (ABSENCE_S + 1, False)):
+            world.remove("Service", "two")
+            await world.settle()
+            world.now += away_s
+            world.learning.look_again()
+            world.write(SERVICE.format(name="two", at=9))
+            await world.settle()
+            assert (bees in world.learning.workloads) is is_known
+            assert cluster("two") in warm.held[CDS] or not is_known
 
     run(story)
 

@@ -1,7 +1,8 @@
 """Automatic scope: what a workload's proxies have asked for becomes control's fact, so that its other proxies, and the next ones, get it without asking.
 
 Level-triggered: after each publication a workload has learned what it had learned, and what its connected proxies ask for, as far as that is published for
-them. So what is no more, or may no longer be called, is forgotten, and comes back with the service where a living proxy asks for it. Facts outlive the process.
+them. So what is no more, or may no longer be called, is forgotten after a while, and comes back with the service where a living proxy asks for it. Facts
+outlive the process.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from lateen.serve.snapshot import Snapshot
 
 REMEMBERED_S = 7 * 86400.0
 """How long a workload is remembered that has no proxy connected: a weekend at nought replicas, and not for ever."""
+ABSENCE_S = 60.0
+"""How long a cluster is absent before it is forgotten: proxies that were given it hold it for a grace, and it must be listed again if it returns meanwhile."""
 MOST_WORKLOADS = 10_000
 """Workloads remembered at once; the one that was gone for longest is forgotten first."""
 MOST_NAMES = 10_000
@@ -41,6 +44,8 @@ class Learning:
         self._present: dict[Workload, set[Connection]] = {}
         self._looked_at: dict[Workload, frozenset[int]] = {}
         """The serials of the snapshots that were looked at last."""
+        self._absent_since: dict[Workload, dict[str, float]] = {}
+        """Of what was learned: what is not there now."""
         self._writing: asyncio.Future[None] | None = None
         self._is_dirty = False
         self._log = structlog.get_logger("control.learning")
@@ -81,12 +86,21 @@ class Learning:
             if not self._present[one]:
                 del self._present[one]
                 self._looked_at.pop(one, None)
+                self._absent_since.pop(one, None)
                 if one in self._learned:
                     self._gone_since[one] = self._clock()
                     self._tidy()
                     self._keep()
 
     def _published(self) -> None:
+        self._look_around()
+
+    def look_again(self) -> None:
+        """Time has passed: what was absent for long is forgotten."""
+        self._looked_at.clear()
+        self._look_around()
+
+    def _look_around(self) -> None:
         is_changed = False
         for one, connections in self._present.items():
             snapshots = list(self._snapshots(connections))
@@ -111,7 +125,8 @@ class Learning:
         """Whether the workload has learned or forgotten something."""
         asked = frozenset[str]().union(*(connection.session.subscriptions[CDS].extras for connection in connections if CDS in connection.session.subscriptions))
         old = self._learned.get(one, frozenset())
-        new = frozenset(name for name in old | asked if any(name in snapshot.entries for snapshot in snapshots))
+        there = frozenset(name for name in old | asked if any(name in snapshot.entries for snapshot in snapshots))
+        new = there | self._missed(one, old - there)
         if len(new) > MOST_NAMES:
             self._log.warning("a workload asks for too many clusters; not all are learned", namespace=one.namespace, workload=one.name, clusters=len(new))
             new = frozenset(sorted(new & old)[:MOST_NAMES])
@@ -122,6 +137,16 @@ class Learning:
             for name in sorted(names):
                 self._events.emit({"event": event, **workload_json(one), "cluster": name})
         return True
+
+    def _missed(self, one: Workload, absent: frozenset[str]) -> frozenset[str]:
+        """Those of what is not there that are not forgotten yet."""
+        now, before = self._clock(), self._absent_since.pop(one, {})
+        since = {name: at for name in absent if now - (at := before.get(name, now)) < ABSENCE_S}
+        if since:
+            self._absent_since[one] = since
+            if since.keys() - before.keys():
+                asyncio.get_running_loop().call_later(ABSENCE_S + 1, self.look_again)
+        return frozenset(since)
 
     def _set(self, one: Workload, names: frozenset[str]) -> None:
         if names:
