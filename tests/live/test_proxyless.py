@@ -76,6 +76,16 @@ def test_routes_subsets_faults_retries_and_limits(client: Client) -> None:
     assert sum(broken["names"].values()) == 5 and broken["codes"] == {"UNAVAILABLE": 7}
 
 
+def test_a_header_s_hash_chooses_the_endpoint(client: Client) -> None:
+    """Each of 60 users stays with one, and each of two endpoints has some: by a ring of 1024 places, none has all in 1 of 2^50 runs."""
+    homes = []
+    for user in range(60):
+        found = client.ask("xds:///ring:7070", calls=4, wait=True, metadata={"x-user": f"user-{user}"})
+        assert found["codes"] == {} and len(found["names"]) == 1, found
+        homes += found["names"]
+    assert len(set(homes)) == 2
+
+
 def test_a_sidecar_under_strict_is_called_with_mutual_tls(mesh: Mesh, client: Client) -> None:
     mutual = Client(mesh, "--xds")
     try:

@@ -137,6 +137,17 @@ def test_headless_services(market: Market) -> None:
     assert set(market.lines("headless", 9000, 4)) <= {"east", "west"}
 
 
+def test_who_cannot_be_connected_to_is_ejected(market: Market) -> None:
+    """By the failures that the proxy itself sees; answers with errors count apart."""
+    script = "for i in $(seq 12); do curl -s -o /dev/null --max-time 10 -w '%{http_code} ' http://halting.example/sick; done"
+
+    def statuses() -> set[str]:
+        return set(market.mesh.exec("deploy/client", "sh", "-c", script, namespace="market").stdout.split())
+
+    assert statuses() == {"200", "503"}, "in turn"
+    until(lambda: statuses() == {"200"}, 60, "only who answers is asked")
+
+
 def test_machines_in_zones(market: Market) -> None:
     """Last but for the gateways: the near pod stays broken until it is mended."""
 
