@@ -9,6 +9,7 @@ from lateen.config.kinds.istio.proxy_config import ProxyConfig
 from lateen.config.kinds.istio.telemetry import Metrics, TagOperation, Telemetry, Tracing
 from lateen.config.kinds.istio.wasm_plugin import EnvValueSource, TrafficExtension, VmConfig, WasmPlugin
 from lateen.config.validate.attachment import check_attachment
+from lateen.config.validate.cel import cel_problem
 from lateen.config.validate.names import check_duration, check_percentage, check_port, check_regex, check_selector
 from lateen.config.validate.report import Report
 
@@ -39,6 +40,8 @@ def check_telemetry(item: Telemetry) -> tuple[Finding, ...]:
         for number, provider in enumerate(logging.providers):
             if not provider.name:
                 report.error(f"spec.accessLogging[{index}].providers[{number}].name", "must not be empty")
+        if logging.filter is not None and (problem := cel_problem(logging.filter.expression)):
+            report.error(f"spec.accessLogging[{index}].filter.expression", f"not an expression of CEL: {problem}")
     return report.findings
 
 
