@@ -152,7 +152,7 @@ def test_no_first_request_fails_however_many_come_at_once(scoped: tuple[Mesh, Pa
     script = (sys.executable, str(Path(__file__).parent / "first_requests.py"), *QUESTIONS, "--", "3")
     done = mesh.exec("deploy/client", *script, timeout_s=200)
     assert done.stdout, done.stderr
-    assert json.loads(done.stdout) == {"requests": len(QUESTIONS) * 15, "failed": []}
+    assert json.loads(done.stdout) == {"requests": len(QUESTIONS) * 12, "failed": []}
     assert set(QUESTIONS) <= hosts(mesh)
     assert "PassthroughCluster" not in mesh.lateen("logs", "--access", *CLIENT).stdout
 
