@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from tests.control.harness import Control
 from tests.live.harness import until
@@ -76,10 +79,12 @@ class Application:
 class Agent:
     """One `lateen agent`."""
 
-    def __init__(self, control: Control, group: str, account: str, *options: str) -> None:
+    def __init__(self, control: Control, group: str, account: str, *options: str, life: str = "24h") -> None:
         self.control, self.group, self.address = control, group, ADDRESSES[group]
-        control.credentials(account)
-        self.certificates = control.home / account.replace("/", "-")
+        self.certificates = control.home / f"certificates-{group}"
+        issue = ["ca", "issue", account, "--out", str(self.certificates), "--ttl", life, "--name", "t"]
+        subprocess.run([sys.executable, "-m", "lateen", *issue], env=control.environment, check=True, capture_output=True, timeout=60)
+        self.first = (self.certificates / "cert-chain.pem").read_bytes()
         self.home = control.home / f"agent-{group}"
         self.home.mkdir()
         arguments = ["--control", f"127.0.0.1:{control.port}", "--certificates", str(self.certificates), "--group", f"shop/{group}", "--address", self.address]
@@ -116,7 +121,7 @@ class Rig:
         self.control = Control(mesh=MESH.format(), **{name: self.group(name) for name in self.apps}).start()
         self.proxy = free_port()
         self.agents = {name: Agent(self.control, name, "shop/vm") for name in self.apps}
-        self.agents["callers"] = Agent(self.control, "callers", "shop/caller", "--http-proxy", str(self.proxy))
+        self.agents["callers"] = Agent(self.control, "callers", "shop/caller", "--http-proxy", str(self.proxy), life="40s")
 
     def group(self, name: str, path: str = "/well") -> str:
         return GROUP.format(name=name, port=self.apps[name].port, path=path)
@@ -206,6 +211,22 @@ def test_an_edit_of_the_groups_probe_counts(rig):
     rig.until({"north", "south"})
     rig.apps["north"].is_well = True
     rig.control.write("north", rig.group("north"))
+
+
+def test_a_certificate_is_renewed_kept_for_the_next_start_and_used(rig):
+    """The caller's first one lives 40 s; what control gives lives a day."""
+    caller = rig.agents["callers"]
+    until(lambda: "the certificate is renewed" in caller.said(), 90, "a renewal")
+    chain = (caller.certificates / "cert-chain.pem").read_bytes()
+    assert chain != caller.first
+    renewed = x509.load_pem_x509_certificates(chain)[0]
+    assert renewed.not_valid_after_utc - renewed.not_valid_before_utc > timedelta(hours=20)
+    rig.apps["north"].is_well = False  # its connections end, and the next ones are begun with what is there now
+    rig.until({"south"})
+    rig.apps["north"].is_well = True
+    rig.until({"north", "south"})
+    until(lambda: f"Hash={renewed.fingerprint(hashes.SHA256()).hex()};" in rig.asked().get("peer", ""), 60, "the one who is called sees the new one")
+    assert "callers" in rig.entries()
 
 
 def test_who_is_stopped_leaves_at_once_and_who_is_killed_after_the_grace(rig):

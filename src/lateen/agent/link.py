@@ -21,7 +21,7 @@ _NAME: Final = "lateen-control"
 _OPTIONS: Final = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", _NAME), ("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))
 _PAUSE_S: Final = 1.0
 """Between attempts to reach control."""
-_LEAVE_S: Final = 3.0
+_LEAVE_S: Final = 10.0
 """A control that is away has no need to hear it: the entry ends with the connection."""
 
 

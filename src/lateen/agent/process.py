@@ -221,7 +221,7 @@ class _Agent:
 
     async def _watch(self, relay: Relay, sidecar: Sidecar, began: float) -> None:
         """Says that it is ready, and what Envoy and control will not have."""
-        told, refusal, is_told = "", "", False
+        told, is_told = "", False
         while True:
             stream = relay.stream_of(self.options.entry)
             if stream is not None and stream.refused != told:
@@ -229,8 +229,6 @@ class _Agent:
                 hint = f"let the process listen at {self.options.application} alone, or choose another --address" if _TAKEN in told else ""
                 if told:
                     self.log.error("the proxy refuses what control sends", reason=told[:500], **({"hint": hint} if hint else {}))
-            if stream is not None and stream.refusal != refusal:
-                refusal = stream.refusal
             if sidecar.ready() and not is_told:
                 is_told = True
                 took_s = time.monotonic() - began
