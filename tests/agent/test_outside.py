@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -51,7 +52,7 @@ spec:
   template: {{serviceAccount: vm, ports: {{http: {port}}}}}
   probe: {{periodSeconds: 1, failureThreshold: 2, timeoutSeconds: 20, httpGet: {{path: {path}, port: {port}}}}}
 """
-ADDRESSES = {"north": "127.9.3.1", "south": "127.9.3.2", "callers": "127.9.3.3"}
+ADDRESSES = {"north": "127.9.3.1", "south": "127.9.3.2", "callers": "127.9.3.3", "west": "127.9.3.4"}
 
 
 class Application:
@@ -211,6 +212,21 @@ def test_an_edit_of_the_groups_probe_counts(rig):
     rig.until({"north", "south"})
     rig.apps["north"].is_well = True
     rig.control.write("north", rig.group("north"))
+
+
+def test_one_whose_proxy_cannot_open_its_port_is_not_well_and_says_why(rig):
+    """The process has the port at the proxy's address too: what Envoy refuses nobody may be sent to."""
+    rig.apps["west"] = Application("west")
+    with socket.create_server((ADDRESSES["west"], rig.apps["west"].port)):
+        rig.control.write("west", rig.group("west"))
+        rig.agents["west"] = Agent(rig.control, "west", "shop/vm")
+        until(lambda: "the process is not well" in rig.agents["west"].said(), 60, "its words")
+        assert "its proxy does not serve" in rig.agents["west"].said()
+        assert "let the process listen at 127.0.0.1 alone" in rig.agents["west"].said()
+        assert rig.answering() == {"north", "south"}
+    rig.agents["west"].close()
+    (rig.control.folder / "west.yaml").unlink()
+    until(lambda: "west" not in rig.entries(), 60, "it is gone")
 
 
 def test_a_certificate_is_renewed_kept_for_the_next_start_and_used(rig):

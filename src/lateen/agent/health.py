@@ -47,12 +47,12 @@ class Health:
         return Report(problem)
 
 
-async def follow(probe: WorkloadProbe, host: str, is_ready: Callable[[], bool], tell: Callable[[Report], Awaitable[None]]) -> None:
-    """Asks until cancelled. `host`: where the process listens, unless the probe says; a proxy that is not `is_ready` counts as a failure."""
+async def follow(probe: WorkloadProbe, host: str, is_open: Callable[[], bool], tell: Callable[[Report], Awaitable[None]]) -> None:
+    """Asks until cancelled. `host`: where the process listens, unless the probe says; a proxy that lets nobody through (`is_open`) is a failure."""
     health = Health(probe.success_threshold, probe.failure_threshold)
     await asyncio.sleep(float(probe.initial_delay_seconds))
     while True:
-        problem = await answer(probe, host) if is_ready() else "its proxy is not ready"
+        problem = await answer(probe, host) if is_open() else "its proxy does not serve"
         report = health.on_answer(problem[:_LONGEST_PROBLEM] if problem else None)
         if report is not None:
             await tell(report)

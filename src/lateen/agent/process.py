@@ -226,7 +226,7 @@ class _Agent:
             stream = relay.stream_of(self.options.entry)
             if stream is not None and stream.refused != told:
                 told = stream.refused
-                hint = f"let the process listen at {self.options.application} alone, or choose another --address" if _TAKEN in told else ""
+                hint = f"let the process listen at {self.options.application} alone, or choose another --address; then start again" if _TAKEN in told else ""
                 if told:
                     self.log.error("the proxy refuses what control sends", reason=told[:500], **({"hint": hint} if hint else {}))
             if sidecar.ready() and not is_told:
@@ -240,6 +240,11 @@ class _Agent:
         """Follows the group's probe, whatever it is now."""
         asking: asyncio.Task[None] | None = None
         probe: WorkloadProbe | None = None
+
+        def is_open() -> bool:
+            """Whether the mesh gets through to the process: Envoy serves, and was not refused the process's own address."""
+            stream = relay.stream_of(self.options.entry)
+            return sidecar.ready() and stream is not None and self.options.address not in stream.refused
 
         async def tell(report: Report) -> None:
             self.log.info(
@@ -255,7 +260,7 @@ class _Agent:
                     if asking is not None:
                         asking.cancel()
                     probe = wanted
-                    asking = asyncio.create_task(follow(probe, self.options.application, sidecar.ready, tell)) if probe is not None else None
+                    asking = asyncio.create_task(follow(probe, self.options.application, is_open, tell)) if probe is not None else None
                 await news.wait()
         finally:
             if asking is not None:
