@@ -40,6 +40,22 @@ def test_a_file_that_never_rests_is_taken_all_the_same():
     assert taken
 
 
+def test_a_file_rests_from_when_it_was_written():
+    second = 10**9
+    resting = Resting(rest_s=1.0)
+    assert resting.seen({"f": (1, 50 * second, 1)}, 7.0, 50 * second + second // 4) == ([], [])
+    assert resting.due == 7.75
+    assert resting.seen({"f": (1, 50 * second, 1)}, 7.75, 51 * second) == (["f"], [])
+
+
+def test_a_clock_that_is_off_shortens_no_rest():
+    second = 10**9
+    for written_s in (40, 60):
+        resting = Resting(rest_s=1.0)
+        assert resting.seen({"f": (1, written_s * second, 1)}, 7.0, 50 * second) == ([], [])
+        assert resting.due == 8.0
+
+
 def test_a_file_that_is_replaced_in_two_steps_was_never_gone():
     resting = Resting(rest_s=0.0)
     resting.seen({"f": (1, 1, 1)}, 0.0)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +50,9 @@ class Resting:
     _moving: dict[str, tuple[Stamp | None, float, float]] = field(default_factory=dict)
     _missing: dict[str, float] = field(default_factory=dict)
 
-    def seen(self, stamps: dict[str, Stamp | None], now: float) -> tuple[list[str], list[str]]:
-        """Files to take now, and files that are gone. Times are of one clock, in seconds."""
+    def seen(self, stamps: dict[str, Stamp | None], now: float, wall_ns: int = 0) -> tuple[list[str], list[str]]:
+        """Files to take now, and files that are gone. `now`: of one clock, in seconds. `wall_ns`: the clock of files' times. A file has rested since it was
+        written, which is a few ms before it is seen; 0, or a time that is not of just now (another machine's clock may be off): since it was seen."""
         ready: list[str] = []
         for name, stamp in stamps.items():
             if name in self.taken and self.taken[name] == stamp:
@@ -58,7 +60,8 @@ class Resting:
                 continue
             before = self._moving.get(name)
             if before is None or before[0] != stamp:
-                self._moving[name] = (stamp, now, before[2] if before else now)
+                since = now - self._age_s(stamp, wall_ns)
+                self._moving[name] = (stamp, since, before[2] if before else since)
                 before = self._moving[name]
             if now - before[1] >= self.rest_s or now - before[2] >= MAX_WAIT_S:
                 ready.append(name)
@@ -70,6 +73,11 @@ class Resting:
             del self.taken[name], self._missing[name]
         self._moving = {name: state for name, state in self._moving.items() if name in stamps}
         return ready, gone
+
+    def _age_s(self, stamp: Stamp | None, wall_ns: int) -> float:
+        """How long ago the file was written, where that is less than a rest; else 0."""
+        age_s = (wall_ns - stamp[1]) / 1e9 if stamp is not None else 0.0
+        return age_s if 0.0 < age_s < self.rest_s else 0.0
 
     @property
     def due(self) -> float | None:
@@ -119,7 +127,7 @@ class FileSource:
                     async with asyncio.timeout(timeout_s):
                         await wake.wait()
                 wake.clear()
-                ready, gone = self._resting.seen(self._stamps(), loop.time())
+                ready, gone = self._resting.seen(self._stamps(), loop.time(), time.time_ns())
                 if ready or gone:
                     yield await asyncio.to_thread(self._taken, ready, gone)
         finally:
