@@ -110,6 +110,20 @@ def test_precedence_of_rule_port_and_subset(mesh, port, subset, balancer, has_po
     assert (policy.connection_pool is not None, policy.outlier_detection is not None) == (has_pool, has_outlier)
 
 
+@pytest.mark.parametrize(
+    ("port", "subset", "version"), [(80, "", "V1"), (81, "", None), (80, "v1", "V2"), (81, "v1", "V2"), (82, "v1", "V1"), (81, "v2", None)]
+)
+def test_what_a_ports_settings_cannot_say_is_not_taken_from_their_own_level(mesh, port, subset, version):
+    simple = "loadBalancer: {simple: RANDOM}"
+    v1 = f"{{name: v1, labels: {{v: '1'}}, trafficPolicy: {{proxyProtocol: {{version: V2}}, portLevelSettings: [{{port: {{number: 82}}, {simple}}}]}}}}"
+    body = (
+        f"subsets: [{v1}, {{name: v2, labels: {{v: '2'}}}}]\n  trafficPolicy: {{proxyProtocol: {{}}, portLevelSettings: [{{port: {{number: 81}}, {simple}}}]}}"
+    )
+    db = mesh(rule("r", "bb", HOST, body))
+    said = policy_of(db, destination_rule(db, "aa", "bb", HOST), port, subset).proxy_protocol
+    assert (said.version.value if said else None) == version
+
+
 def test_the_most_specific_host():
     wild = ("*.svc.cluster.local", "*.local", "*")
     assert most_specific("a.svc.cluster.local", frozenset({"a.svc.cluster.local"}), wild) == "a.svc.cluster.local"

@@ -323,25 +323,24 @@ def _overlaid(below: TrafficPolicy, over: TrafficPolicy | None, port: int) -> Tr
     if over is None:
         return below
     of_port = next((one for one in over.port_level_settings if one.port is not None and one.port.number == port), None)
-    shared = {
-        "tunnel": over.tunnel or below.tunnel,
-        "proxy_protocol": over.proxy_protocol or below.proxy_protocol,
-        "retry_budget": over.retry_budget or below.retry_budget,
-    }
     if of_port is not None:
         return TrafficPolicy(
             load_balancer=of_port.load_balancer,
             connection_pool=of_port.connection_pool,
             outlier_detection=of_port.outlier_detection,
             tls=of_port.tls,
-            **shared,  # type: ignore[arg-type]
+            tunnel=below.tunnel,
+            proxy_protocol=below.proxy_protocol,
+            retry_budget=below.retry_budget,
         )
     return TrafficPolicy(
         load_balancer=over.load_balancer or below.load_balancer,
         connection_pool=over.connection_pool or below.connection_pool,
         outlier_detection=over.outlier_detection or below.outlier_detection,
         tls=over.tls or below.tls,
-        **shared,  # type: ignore[arg-type]
+        tunnel=over.tunnel or below.tunnel,
+        proxy_protocol=over.proxy_protocol or below.proxy_protocol,
+        retry_budget=over.retry_budget or below.retry_budget,
     )
 
 

@@ -37,7 +37,8 @@ METADATA = (
     "UNPRIVILEGED_POD",
 )
 """The metadata that queries may read; the rest of it differs from proxy to proxy and would part their views."""
-TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone", "topology.istio.io/cluster")
+PLACE = ("topology.istio.io/network", "kubernetes.io/hostname")
+TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone", "topology.istio.io/cluster", *PLACE)
 
 
 def view_of(db: Db, proxy: Proxy) -> View:
@@ -61,7 +62,7 @@ def view_of(db: Db, proxy: Proxy) -> View:
         type=proxy.type,
         namespace=proxy.namespace,
         service_account=proxy.service_account,
-        labels=_projected_labels(db, proxy.namespace, is_router, {**labels, **_topology(locality, proxy.cluster_id)}),
+        labels=_projected_labels(db, proxy.namespace, is_router, {**labels, **_topology(locality, proxy)}),
         dns_domain=proxy.dns_domain or f"{proxy.namespace}.svc.cluster.local",
         locality=locality,
         network=proxy.network,
@@ -89,8 +90,8 @@ def _entry_ref(entry: EntryFacts | None) -> ObjectRef | None:
     return ObjectRef("WorkloadEntry", entry.namespace, entry.name) if entry else None
 
 
-def _topology(locality: Locality, cluster_id: str) -> dict[str, str]:
-    values = (locality.region, locality.zone, locality.subzone, cluster_id)
+def _topology(locality: Locality, proxy: Proxy) -> dict[str, str]:
+    values = (locality.region, locality.zone, locality.subzone, proxy.cluster_id, proxy.network, proxy.node_name)
     return {key: value for key, value in zip(TOPOLOGY, values, strict=True) if value}
 
 

@@ -17,7 +17,9 @@ from lateen.config.kinds.istio.traffic_policy import LocalityLb, TrafficPolicy
 from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.istio.wasm_plugin import TrafficExtension, WasmPlugin
 from lateen.incremental import Db, query
+from lateen.mesh.distribution import DISTRIBUTIONS
 from lateen.mesh.ingress import ingress_gateways
+from lateen.mesh.services import all_services
 
 OF_NAMESPACE = ("AuthorizationPolicy", "EnvoyFilter", "PeerAuthentication", "ProxyConfig", "RequestAuthentication", "Sidecar", "Telemetry")
 """Kinds whose selectors reach the workloads of their own namespace, or all from the root namespace."""
@@ -73,9 +75,16 @@ def _group_keys(db: Db, group: tuple[str, ...]) -> frozenset[str]:
 
 
 @query
+def _distribution_keys(db: Db) -> frozenset[str]:
+    """The label keys of a client's place that a service's trafficDistribution reads."""
+    return frozenset(key for said in {one.traffic_distribution for one in all_services(db)} - {""} for key in DISTRIBUTIONS[said])
+
+
+@query
 def label_keys(db: Db, namespace: str, is_router: bool) -> frozenset[str]:
     """The label keys that anything reads of a proxy in `namespace`. Re-runs when a selector gains or loses a key, hardly ever."""
     found = set(priority_keys(setting if isinstance(setting := store.mesh_field(db, "locality_lb_setting"), LocalityLb) else None))
+    found |= _distribution_keys(db)
     if is_router:
         found |= {key for gateway in ingress_gateways(db) for key in gateway.spec.selector}
     for kind in EVERYWHERE if not is_router else (*EVERYWHERE, "Gateway"):

@@ -1,6 +1,5 @@
 """Services that ServiceEntries declare: one per host. Called by `services`; endpoints of them are made in `endpoints`."""
 
-from collections.abc import Mapping
 from ipaddress import ip_network
 from math import inf
 
@@ -9,9 +8,9 @@ from lateen.config import store
 from lateen.config.kinds.istio.mesh_config import ServiceEntryVisibility, Visibility, VisibilityRule
 from lateen.config.kinds.istio.service_entry import Location, ServiceEntry
 from lateen.config.kinds.istio.service_entry import Resolution as EntryResolution
-from lateen.config.kinds.kubernetes.core import Namespace
 from lateen.config.kinds.values import Labels as WrittenLabels
 from lateen.incremental import Db, query
+from lateen.mesh.distribution import distribution
 from lateen.mesh.model import Labels, Port, Registry, Resolution, Service, label_pairs
 from lateen.mesh.protocols import declared_protocol
 
@@ -70,19 +69,6 @@ def entry_services(db: Db, namespace: str, name: str) -> tuple[Service, ...]:
         )
         for host in dict.fromkeys(spec.hosts)
     )
-
-
-DISTRIBUTION = "networking.istio.io/traffic-distribution"
-DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
-
-
-def distribution(db: Db, namespace: str, annotations: Mapping[str, str], written: str = "") -> str:
-    """A service's trafficDistribution: of its `written` field, its annotation, its namespace's; one of DISTRIBUTIONS, empty: any. Annotations in any case."""
-    if written in DISTRIBUTIONS:
-        return written
-    home = store.one(db, Namespace, "", namespace)
-    said = annotations.get(DISTRIBUTION, "") or (home.meta.annotations.get(DISTRIBUTION, "") if home else "")
-    return next((one for one in DISTRIBUTIONS if one.lower() == said.lower()), "")
 
 
 def entry_selector(entry: ServiceEntry) -> Labels:

@@ -13,9 +13,10 @@ from lateen.config.kinds.kubernetes.service import Service as KubernetesService
 from lateen.config.kinds.kubernetes.service import ServicePort
 from lateen.incremental import Db, index, query
 from lateen.mesh.addresses import allocated
+from lateen.mesh.distribution import distribution
 from lateen.mesh.model import Port, Registry, Resolution, Service, label_pairs
 from lateen.mesh.protocols import service_protocol
-from lateen.mesh.service_entries import distribution, entry_services, exported_to
+from lateen.mesh.service_entries import entry_services, exported_to
 from lateen.mesh.view import View
 
 DOMAIN = "cluster.local"

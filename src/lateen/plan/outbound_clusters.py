@@ -11,6 +11,7 @@ from lateen.config.kinds.istio.mesh_config import MeshH2Upgrade, MeshOutboundPol
 from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, H2UpgradePolicy, LocalityLb, SimpleLb, TcpKeepalive, TrafficPolicy
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import EffectiveRule, policy_of, rule_of
+from lateen.mesh.distribution import DISTRIBUTIONS
 from lateen.mesh.model import Labels, Port, Protocol, Resolution, Service, label_pairs
 from lateen.mesh.view import View
 from lateen.plan.clients import Caller, Client, is_all_meshed
@@ -245,25 +246,16 @@ def locality_setting(db: Db, service: Service, policy: TrafficPolicy) -> Localit
     own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
     if own is not None:
         return None if own.enabled is False else own
-    nearest = _DISTRIBUTIONS.get(service.traffic_distribution)
+    nearest = DISTRIBUTIONS.get(service.traffic_distribution)
     if nearest is not None:
         return LocalityLb(failover_priority=nearest)
     mesh = store.mesh_field(db, "locality_lb_setting")
     return mesh if isinstance(mesh, LocalityLb) and mesh.enabled is not False else None
 
 
-_ZONE = ("topology.istio.io/network", "topology.kubernetes.io/region", "topology.kubernetes.io/zone")
-_DISTRIBUTIONS = {
-    "PreferClose": _ZONE,
-    "PreferSameZone": _ZONE,
-    "PreferSameNode": (*_ZONE, "topology.istio.io/subzone", "kubernetes.io/hostname"),
-}
-"""trafficDistribution → the labels of a failoverPriority that comes to the same. Source: Istio, trafficDistribution."""
-
-
 def _has_failover(db: Db, service: Service, policy: TrafficPolicy) -> bool:
     own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
-    return policy.outlier_detection is not None or (own is None and service.traffic_distribution in _DISTRIBUTIONS)
+    return policy.outlier_detection is not None or (own is None and service.traffic_distribution in DISTRIBUTIONS)
 
 
 def _is_weighted(db: Db, service: Service, policy: TrafficPolicy) -> bool:

@@ -14,7 +14,7 @@ from lateen.wire.pb.envoy.type.matcher.v3 import string_pb2
 from lateen.xds.any import packed
 
 TLS_SOCKET = "envoy.transport_sockets.tls"
-RAW_SOCKET = "raw_buffer"
+RAW_SOCKET = "envoy.transport_sockets.raw_buffer"
 MATCH_KEY = "tlsMode"
 MATCH_VALUE = "istio"
 """Endpoint metadata, under `envoy.transport_socket_match`, of those that take mesh TLS. Source: Istio."""
@@ -26,7 +26,7 @@ def apply_transport(cluster: cluster_pb2.Cluster, transport: Transport) -> None:
     """Sets the transport socket, or the matches where endpoints with and without a sidecar are mixed. In the clear nothing is set."""
     if isinstance(transport.socket, Raw):
         if transport.proxy_protocol:
-            cluster.transport_socket.CopyFrom(_wrapped(_raw(), transport.proxy_protocol))
+            cluster.transport_socket.CopyFrom(_wrapped(_raw("raw_buffer"), transport.proxy_protocol))
         return
     secure = _wrapped(_tls(transport.socket), transport.proxy_protocol)
     if not transport.is_matched:
@@ -38,8 +38,8 @@ def apply_transport(cluster: cluster_pb2.Cluster, transport: Transport) -> None:
     clear.match.SetInParent()
 
 
-def _raw() -> base_pb2.TransportSocket:
-    return base_pb2.TransportSocket(name=RAW_SOCKET, typed_config=packed(raw_buffer_pb2.RawBuffer()))
+def _raw(name: str = RAW_SOCKET) -> base_pb2.TransportSocket:
+    return base_pb2.TransportSocket(name=name, typed_config=packed(raw_buffer_pb2.RawBuffer()))
 
 
 def _wrapped(inner: base_pb2.TransportSocket, version: int) -> base_pb2.TransportSocket:

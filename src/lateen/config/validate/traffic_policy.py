@@ -34,6 +34,10 @@ def check_traffic_policy(report: Report, field: str, policy: TrafficPolicy | Non
     _parts(report, field, policy)
     for index, port in enumerate(policy.port_level_settings):
         _port(report, f"{field}.portLevelSettings[{index}]", port)
+    if ports := ", ".join(str(one.port.number) for one in policy.port_level_settings if one.port is not None):
+        for name, part in (("tunnel", policy.tunnel), ("proxyProtocol", policy.proxy_protocol), ("retryBudget", policy.retry_budget)):
+            if part is not None:
+                report.warning(f"{field}.{name}", f"has no effect on the ports of portLevelSettings: {ports}")
     if policy.tunnel is not None:
         _tunnel(report, f"{field}.tunnel", policy.tunnel)
     if policy.retry_budget is not None:
