@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.live.harness import Mesh, need_namespaces, rewrite, until
 
 FOLDER = Path(__file__).parent / "proxyless"
 APP = Path(__file__).parents[1] / "control" / "proxyless" / "app.py"
+LIFE_S = 40
+"""Of the certificates of this mesh."""
 ECHO, SECURE = "xds:///echo.plain.svc.cluster.local:7070", "xds:///secure:7070"
 
 
@@ -23,6 +26,7 @@ class Client:
 
     def __init__(self, mesh: Mesh, *options: str, target: str = "deploy/client") -> None:
         argv = [sys.executable, "-m", "lateen", "exec", "--name", mesh.name, "-n", "plain", target, "--", sys.executable, str(APP), "client", *options]
+        self.began = time.monotonic()
         self.process = subprocess.Popen(argv, env=mesh.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, target: str = ECHO, **asked: object) -> dict:
@@ -51,6 +55,13 @@ def mesh() -> Iterator[Mesh]:
 @pytest.fixture(scope="module")
 def client(mesh: Mesh) -> Iterator[Client]:
     made = Client(mesh)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def mutual(mesh: Mesh) -> Iterator[Client]:
+    made = Client(mesh, "--xds")
     yield made
     made.close()
 
@@ -86,15 +97,11 @@ def test_a_header_s_hash_chooses_the_endpoint(client: Client) -> None:
     assert len(set(homes)) == 2
 
 
-def test_a_sidecar_under_strict_is_called_with_mutual_tls(mesh: Mesh, client: Client) -> None:
-    mutual = Client(mesh, "--xds")
-    try:
-        found = mutual.ask(SECURE, calls=3)
-        assert found["names"] == {"secure": 3}, found
-        assert mutual.ask(ECHO, calls=3)["codes"] == {}
-        assert client.ask(SECURE, timeout=5)["names"] == {}
-    finally:
-        mutual.close()
+def test_a_sidecar_under_strict_is_called_with_mutual_tls(mesh: Mesh, client: Client, mutual: Client) -> None:
+    found = mutual.ask(SECURE, calls=3)
+    assert found["names"] == {"secure": 3}, found
+    assert mutual.ask(ECHO, calls=3)["codes"] == {}
+    assert client.ask(SECURE, timeout=5)["names"] == {}
     proxied = Client(mesh, target="deploy/proxied")
     try:
         assert set(proxied.ask("dns:///echo.plain.svc.cluster.local:7070", calls=150)["names"]) > {"v1"}
@@ -146,3 +153,11 @@ def test_the_node_may_die(mesh: Mesh, client: Client) -> None:
     rewrite(mesh.home / "mesh.yaml", "route: [{destination: {host: echo, subset: v1}}]\n---", "route: [{destination: {host: echo, subset: v2}}]\n---")
     until(lambda: "v1" not in client.ask(calls=30)["names"], 60, "an edit is live at a client that lived through it")
     assert mesh.pod_pids() == before
+
+
+def test_certificates_are_followed(mesh: Mesh, mutual: Client) -> None:
+    """The one that the client began with is past its life when it connects anew, under STRICT, to a pod that is new."""
+    until(lambda: time.monotonic() > mutual.began + LIFE_S + 2, LIFE_S + 60, "its first certificate is past its life")
+    done = mesh.lateen("restart", "deploy/secure", "-n", "plain", timeout_s=300)
+    assert done.returncode == 0, done.stderr
+    until(lambda: mutual.ask(SECURE, calls=3, timeout=5)["names"] == {"secure": 3}, 60, "the new pod answers")
