@@ -137,6 +137,8 @@ def test_first_requests_fetch_their_clusters_and_later_ones_have_them(scoped: tu
     assert status == 200 and '"charged": 7' in answer  # the body has waited for the cluster too
     assert lines_answered(mesh) and lines_answered(mesh)
     assert hosts(mesh) == {"mirror", "payment", "booking", "ledger", "edited"}
+    until(lambda: any(one["workload"] == "client" for one in mesh.json("status")["scope"]["learned"]), 60, "what the client has learned is told")
+    assert {"namespace", "service_account", "workload", "clusters"} == set(mesh.json("status")["scope"]["learned"][0])
 
 
 def learned(mesh: Mesh) -> set[str]:
