@@ -121,8 +121,8 @@ def _has_node_local(db: Db) -> bool:
 
 @query
 def workload_targets(db: Db, namespace: str, labels: Labels, addresses: tuple[str, ...], workload: ObjectRef | None) -> tuple[ServiceTarget, ...]:
-    """The service ports a workload serves, oldest service first: by the selectors of its namespace's Services, and by its addresses where an endpoint is
-    written out."""
+    """The service ports a workload serves, oldest service first, each's ports as written: by the selectors of its namespace's Services, and by its
+    addresses where an endpoint is written out."""
     found: dict[ServiceTarget, None] = {}
     services = {(one.hostname, one.namespace): rank for rank, one in reversed(list(enumerate(all_services(db))))}
     for target in _by_selector(db, namespace, labels, workload):
@@ -133,7 +133,7 @@ def workload_targets(db: Db, namespace: str, labels: Labels, addresses: tuple[st
         if workload is None or workload.kind != "Pod":
             for target in _namespace_targets.at(db, address, namespace) or ():
                 found[target] = None
-    return tuple(sorted(found, key=lambda one: (services.get((one.hostname, one.namespace), -1), one.service_port, one.port)))
+    return tuple(sorted(found, key=lambda one: services.get((one.hostname, one.namespace), -1)))
 
 
 def _by_selector(db: Db, namespace: str, labels: Labels, workload: ObjectRef | None) -> Iterator[ServiceTarget]:
