@@ -178,7 +178,11 @@ def test_the_next_pod_of_the_workload_starts_with_what_was_learned_and_the_comma
     assert mesh.lateen("restart", *CLIENT, timeout_s=300).returncode == 0
     until(lambda: (pods := [pod for pod in mesh.pod_pids() if "client" in pod]) and before not in pods, 60, "another pod")
     until(lambda: learned(mesh) | {"mirror"} == hosts(mesh), 60, "it has what the workload learned, unasked")
-    (proxy,) = (one for one in mesh.json("proxy-status")["proxies"] if one["name"].startswith("client-"))
+
+    def proxies() -> list[dict]:
+        return [one for one in mesh.json("proxy-status")["proxies"] if one["name"].startswith("client-")]
+
+    (proxy,) = until(lambda: len(found := proxies()) == 1 and found, 60, "the old one has hung up")
     assert 0 < proxy["clusters"]["learned"] < proxy["clusters"]["held"]
 
 
