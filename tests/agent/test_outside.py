@@ -141,8 +141,8 @@ class Rig:
             connection.close()
 
     def answering(self) -> set[str]:
-        """Who answers thirty requests; empty name: nobody did."""
-        return {self.asked().get("name", "") for _ in range(30)}
+        """Who answers forty requests; empty name: nobody did."""
+        return {self.asked().get("name", "") for _ in range(40)}
 
     def entries(self) -> set[str]:
         found = self.control.call("Objects", {"kind": "WorkloadEntry"})["objects"]
@@ -255,8 +255,8 @@ def test_who_is_stopped_leaves_at_once_and_who_is_killed_after_the_grace(rig):
     north.process.send_signal(signal.SIGINT)
     assert north.process.wait(60) == 0, north.said()
     assert not (north.home / "run" / "agents").exists() or not list((north.home / "run" / "agents").iterdir())
-    assert "north" not in rig.entries()
+    until(lambda: "north" not in rig.entries(), 60, "it is left out")
     assert not north.envoys()
-    until(lambda: not south.envoys(), 30, "its Envoy ends with it")
+    until(lambda: not south.envoys(), 60, "its Envoy ends with it")
     until(lambda: rig.entries() == {"callers"}, 60, "the grace is over")
-    assert rig.answering() == {""}
+    rig.until({""})
