@@ -66,6 +66,11 @@ def gateway(name: str, servers: str) -> str:
     return head % name + servers
 
 
+def zones(setting: str) -> str:
+    head = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: two, namespace: shop}\nspec:\n  host: two\n"
+    return f"{head}  trafficPolicy: {{loadBalancer: {{zoneAwareLbSetting: {setting}}}}}\n"
+
+
 def told(tmp_path: Path, text: str) -> list[Finding]:
     (tmp_path / "base.yaml").write_text(BASE)
     (tmp_path / "bad.yaml").write_text(text.replace("LONG", LONG))
@@ -168,6 +173,11 @@ BAD = {
         "IST0106",
         "divide them all",
     ),
+    "two kinds of localities": (zones("{minClusterSize: 2}, localityLbSetting: {enabled: true}"), 6, "IST0106", "either localityLbSetting"),
+    "a region that fails over to itself": (zones("{failover: [{from: r1, to: r1}]}"), 6, "IST0106", "fails over to itself"),
+    "a zone to fail over to": (zones("{failover: [{from: r1, to: r2/z1}]}"), 6, "IST0106", "a region, without zone"),
+    "regions by label": (zones("{failoverPriority: [topology.kubernetes.io/zone]}"), 6, "IST0106", "say with `failover`"),
+    "regions that never fail": (zones("{failover: [{from: r1, to: r2}]}"), 6, "IST0133", "add outlierDetection"),
     "an address and port with an owner": (
         "\n---\n".join(
             (

@@ -24,7 +24,8 @@ def test_every_field_has_a_status(kind):
     assert statuses(kind)
 
 
-def test_a_field_not_in_force_is_said_once_where_it_stands():
+def test_a_field_not_in_force_is_said_once_where_it_stands(monkeypatch):
+    monkeypatch.setitem(support.NOT_YET, "DestinationRule", ("spec.trafficPolicy.loadBalancer.zoneAwareLbSetting",))
     text = (
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: a\n  trafficPolicy:\n    loadBalancer:\n"
         "      zoneAwareLbSetting: {enabled: true, minClusterSize: 3}\n"

@@ -29,6 +29,8 @@ POLICIES = (
     "{loadBalancer: {consistentHash: {httpHeaderName: x, maglev: {tableSize: 100}}}}",
     "{loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 90000000}}}}",
     "{loadBalancer: {localityLbSetting: {distribute: [{from: 'a/*', to: {'b/*': 100}}]}}}",
+    "{loadBalancer: {zoneAwareLbSetting: {minClusterSize: 4294967295, failover: [{from: a, to: b}]}}}",
+    "{loadBalancer: {consistentHash: {useSourceIp: true}, zoneAwareLbSetting: {enabled: false}}}",
     "{tls: {mode: SIMPLE}}",
     "{tls: {mode: SIMPLE, sni: x.example.com, caCertificates: /c/ca.pem, subjectAltNames: [x.example.com]}}",
     "{tls: {mode: MUTUAL, clientCertificate: /c/c.pem, privateKey: /c/k.pem, insecureSkipVerify: true}}",

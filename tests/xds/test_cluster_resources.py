@@ -140,6 +140,8 @@ def test_limits_are_all_said_and_unlimited_by_default():
             {"10.0.0.1": 0, "10.0.0.2": 0, "10.0.0.3": 0},
         ),
         ("trafficPolicy: {loadBalancer: {localityLbSetting: {distribute: [{from: r1/*, to: {r2/*: 100}}]}}}", {"10.0.0.3": 0}),
+        ("trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {}}}", {"10.0.0.1": 0, "10.0.0.2": 0, "10.0.0.3": 1}),
+        ("trafficPolicy: {outlierDetection: {}, loadBalancer: {zoneAwareLbSetting: {enabled: false}}}", {"10.0.0.1": 0, "10.0.0.2": 0, "10.0.0.3": 0}),
     ],
 )
 def test_localities_count_only_where_a_rule_makes_them(body, priorities):
@@ -147,6 +149,37 @@ def test_localities_count_only_where_a_rule_makes_them(body, priorities):
     db = mesh(service(0), *(pod(0, at, place=place) for at, place in enumerate(places)), rule(body))
     found = emitted(db, sidecar(locality=Locality("r1", "z1")), ResourceType.ENDPOINT, CLUSTER)
     assert {host.endpoint.address.socket_address.address: group.priority for group in found.endpoints for host in group.lb_endpoints} == priorities
+
+
+@pytest.mark.parametrize(
+    ("setting", "priorities"),
+    [
+        ("{failover: [{from: r1, to: r3}]}", [0, 0, 2, 1]),
+        ("{failover: [{from: r2, to: r3}, {from: r1, to: r2}, {from: r1, to: r3}]}", [0, 0, 1, 2]),
+        ("{failoverPriority: [version=v2], failover: [{from: r1, to: r3}]}", [0, 2, 1, 3]),
+    ],
+)
+def test_zones_of_the_own_region_share_a_priority_and_other_regions_follow(setting, priorities):
+    """A region that the first rule for the client's names comes before the rest; labels come before regions."""
+    places = (("r1.z1", "v2"), ("r1.z2", "v1"), ("r2.z1", "v2"), ("r3.z1", "v1"))
+    pods = [pod(0, at, place=f", istio-locality: {place}, version: {version}") for at, (place, version) in enumerate(places)]
+    db = mesh(service(0), *pods, rule(f"trafficPolicy: {{loadBalancer: {{zoneAwareLbSetting: {setting}}}}}"))
+    found = emitted(db, sidecar(locality=Locality("r1", "z1")), ResourceType.ENDPOINT, CLUSTER)
+    order = {host.endpoint.address.socket_address.address: group.priority for group in found.endpoints for host in group.lb_endpoints}
+    assert [order[f"10.0.0.{at}"] for at in range(1, 5)] == priorities
+
+
+@pytest.mark.parametrize(
+    ("setting", "share", "size"),
+    [("{minClusterSize: 3}", None, 3), ("{enabled: true}", None, None), ("{enabled: false, minClusterSize: 3}", 0, 3)],
+)
+def test_zone_awareness_is_said_in_the_cluster(setting, share, size):
+    db = mesh(service(0), pod(0, 0), rule(f"trafficPolicy: {{loadBalancer: {{zoneAwareLbSetting: {setting}}}}}"))
+    config = emitted(db, sidecar(), ResourceType.CLUSTER, CLUSTER).common_lb_config
+    assert config.WhichOneof("locality_config_specifier") == "zone_aware_lb_config"
+    said = config.zone_aware_lb_config
+    assert (said.routing_enabled.value if said.HasField("routing_enabled") else None) == share
+    assert (said.min_cluster_size.value if said.HasField("min_cluster_size") else None) == size
 
 
 def test_distribution_rounds_shares_up_within_a_wildcard():

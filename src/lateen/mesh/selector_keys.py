@@ -13,7 +13,7 @@ from lateen.config.kinds.istio.proxy_config import ProxyConfig
 from lateen.config.kinds.istio.request_authentication import RequestAuthentication
 from lateen.config.kinds.istio.sidecar import Sidecar
 from lateen.config.kinds.istio.telemetry import Telemetry
-from lateen.config.kinds.istio.traffic_policy import LocalityLb, TrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import LocalityLb, TrafficPolicy, ZoneAwareLb
 from lateen.config.kinds.istio.virtual_service import VirtualService
 from lateen.config.kinds.istio.wasm_plugin import TrafficExtension, WasmPlugin
 from lateen.incremental import Db, query
@@ -53,7 +53,7 @@ def _keys(db: Db, ref: ObjectRef) -> frozenset[str]:
             return frozenset()
 
 
-def priority_keys(setting: LocalityLb | None) -> Iterable[str]:
+def priority_keys(setting: LocalityLb | ZoneAwareLb | None) -> Iterable[str]:
     """The label keys of a failoverPriority, whose entries are `key` or `key=value`."""
     return (entry.partition("=")[0] for entry in setting.failover_priority) if setting else ()
 
@@ -65,8 +65,7 @@ def _failover_keys(policy: TrafficPolicy | None) -> Iterable[str]:
     for balancer in balancers:
         if balancer:
             yield from priority_keys(balancer.locality_lb_setting)
-            if balancer.zone_aware_lb_setting:
-                yield from (entry.partition("=")[0] for entry in balancer.zone_aware_lb_setting.failover_priority)
+            yield from priority_keys(balancer.zone_aware_lb_setting)
 
 
 @query
@@ -83,7 +82,8 @@ def _distribution_keys(db: Db) -> frozenset[str]:
 @query
 def label_keys(db: Db, namespace: str, is_router: bool) -> frozenset[str]:
     """The label keys that anything reads of a proxy in `namespace`. Re-runs when a selector gains or loses a key, hardly ever."""
-    found = set(priority_keys(setting if isinstance(setting := store.mesh_field(db, "locality_lb_setting"), LocalityLb) else None))
+    settings = (store.mesh_field(db, "locality_lb_setting"), store.mesh_field(db, "zone_aware_lb_setting"))
+    found = {key for one in settings if isinstance(one, (LocalityLb, ZoneAwareLb)) for key in priority_keys(one)}
     found |= _distribution_keys(db)
     if is_router:
         found |= {key for gateway in ingress_gateways(db) for key in gateway.spec.selector}

@@ -141,6 +141,23 @@ Balancer = Simple | RingHash | Maglev
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """A locality gets as much as its weight says. Envoy: LocalityWeightedLbConfig."""
+
+
+@dataclass(frozen=True)
+class ZoneAware:
+    """A proxy prefers endpoints of its own zone, as far as its own kind is spread like them. `is_off`: never; `min_size`: of the cluster, None: Envoy's.
+    Envoy: ZoneAwareLbConfig."""
+
+    is_off: bool = False
+    min_size: int | None = None
+
+
+Localities = Weighted | ZoneAware
+
+
+@dataclass(frozen=True)
 class Raw:
     """In the clear."""
 
@@ -211,7 +228,7 @@ class Cluster:
     breakers: Breakers = Breakers()
     outlier: Outlier | None = None
     panic_percent: float | None = None
-    is_locality_weighted: bool = False
+    localities: Localities | None = None
     keepalive: Keepalive | None = None
     transport: Transport = Transport()
     assignment: Assignment | None = None

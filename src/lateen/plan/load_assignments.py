@@ -1,7 +1,7 @@
 """Which endpoints a kind of client gets of a cluster: by port, subset and node, grouped by locality, with priorities and weights. Called for EDS by
 `xds.endpoints` and for clusters that carry their endpoints by `outbound_clusters`.
 
-Source: Istio, locality load balancing (failover, failoverPriority, distribute). Clients whose keys are equal share the result.
+Source: Istio, locality and zone-aware load balancing (failover, failoverPriority, distribute). Clients whose keys are equal share the result.
 """
 
 import re
@@ -11,7 +11,7 @@ from enum import Enum
 from ipaddress import ip_address
 from math import ceil
 
-from lateen.config.kinds.istio.traffic_policy import Distribute, Failover, LocalityLb
+from lateen.config.kinds.istio.traffic_policy import Distribute, Failover, LocalityLb, ZoneAwareLb
 from lateen.incremental import Db
 from lateen.mesh.endpoints import endpoints
 from lateen.mesh.model import Endpoint, Labels, Locality, MtlsMode, selects
@@ -37,16 +37,15 @@ class ClientMode(Enum):
 class Placement:
     """How the client's place counts. `has_failover`: ejected endpoints make room for farther ones. `labels`: the client's, of `setting.failover_priority`."""
 
-    setting: LocalityLb
+    setting: LocalityLb | ZoneAwareLb
     locality: Locality
     labels: Labels
     has_failover: bool
 
     @property
-    def is_weighted(self) -> bool:
-        """The weights of localities count."""
-        setting = self.setting
-        return bool(setting.distribute) or (self.has_failover and bool(setting.failover or setting.failover_priority))
+    def distribute(self) -> tuple[Distribute, ...]:
+        """Shares of localities; empty: priorities alone count."""
+        return self.setting.distribute if isinstance(self.setting, LocalityLb) else ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ def load_assignment(db: Db, key: AssignmentKey) -> Assignment:
     if placement is None:
         return Assignment(key.cluster, groups)
     setting = placement.setting
-    if setting.distribute:
+    if isinstance(setting, ZoneAwareLb):
+        groups = _by_region(groups, placement.locality, setting.failover)
+    elif setting.distribute:
         groups = _distributed(groups, placement.locality, setting.distribute)
     elif placement.has_failover and (setting.failover or not setting.failover_priority):
         groups = _failed_over(groups, placement.locality, setting.failover)
@@ -141,7 +142,7 @@ def _groups(db: Db, chosen: Iterable[Endpoint], key: AssignmentKey) -> tuple[Gro
 
 def _wanted_labels(placement: Placement | None) -> tuple[tuple[str, str], ...]:
     """The labels of a failoverPriority with the values the client has; empty where none is in force."""
-    if placement is None or not placement.has_failover or placement.setting.distribute:
+    if placement is None or not placement.has_failover or placement.distribute:
         return ()
     own = dict(placement.labels)
     parts = (entry.partition("=") for entry in placement.setting.failover_priority)
@@ -193,6 +194,16 @@ def _failed_over(groups: tuple[Group, ...], client: Locality, rules: tuple[Failo
         if distance == 3 and target is not None and group.locality.region != target:
             distance = 4
         found.append(replace(group, priority=group.priority * 5 + distance))
+    return tuple(found)
+
+
+def _by_region(groups: tuple[Group, ...], client: Locality, rules: tuple[Failover, ...]) -> tuple[Group, ...]:
+    """Priorities by region, within those that labels gave: the client's own, where Envoy weighs zones; the one that the first rule for it names; the rest."""
+    target = next((rule.to for rule in rules if rule.from_ == client.region), None)
+    found = []
+    for group in groups:
+        region = group.locality.region
+        found.append(replace(group, priority=group.priority * 3 + (0 if region == client.region else 1 if region == target else 2)))
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lateen.base.names import BLACK_HOLE, PASSTHROUGH, ClusterName
 from lateen.config import store
 from lateen.config.kinds.istio.mesh_config import MeshH2Upgrade, MeshOutboundPolicy
-from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, H2UpgradePolicy, LocalityLb, SimpleLb, TcpKeepalive, TrafficPolicy
+from lateen.config.kinds.istio.traffic_policy import ClientTlsMode, H2UpgradePolicy, LocalityLb, SimpleLb, TcpKeepalive, TrafficPolicy, ZoneAwareLb
 from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import EffectiveRule, policy_of, rule_of
 from lateen.mesh.distribution import DISTRIBUTIONS
@@ -23,10 +23,13 @@ from lateen.plan.cluster import (
     Family,
     Http,
     Hypertext,
+    Localities,
     MeshTls,
     Raw,
     Simple,
     Transport,
+    Weighted,
+    ZoneAware,
 )
 from lateen.plan.load_assignments import AssignmentKey, ClientMode, Placement, load_assignment
 from lateen.plan.pools import balancer, breakers, connect_timeout_s, keepalive, outlier, panic_percent, pooled_http
@@ -96,11 +99,11 @@ def outbound_cluster(db: Db, caller: Caller, target: Target) -> Cluster | None:
         discovery=discovery,
         connect_timeout_s=connect_timeout_s(pool, float(mesh_s) if isinstance(mesh_s, float) else 10.0),
         http=http,
-        balancer=Simple(Choice.PROVIDED) if discovery in (Discovery.ORIGINAL_DST, Discovery.FORWARD) else balancer(policy.load_balancer, target.port.protocol),
+        balancer=Simple(Choice.PROVIDED) if discovery in _MADE_BY_ENVOY else balancer(policy.load_balancer, target.port.protocol),
         breakers=breakers(pool, policy.retry_budget),
         outlier=outlier(policy.outlier_detection),
         panic_percent=panic_percent(policy.outlier_detection, has_far_endpoints=bool(target.service.traffic_distribution)),
-        is_locality_weighted=_is_weighted(db, target.service, policy),
+        localities=_localities(db, target.service, policy, discovery),
         keepalive=keepalive(pool, mesh_keepalive(db)),
         transport=replace(tls, proxy_protocol=_proxy_version(policy)),
         dns=_dns(db, caller, target, discovery, policy),
@@ -241,35 +244,57 @@ def client_mode(db: Db, caller: Caller, target: Target) -> ClientMode:
     return ClientMode.NEVER if tls.mode is ClientTlsMode.DISABLE else ClientMode.AUTO
 
 
-def locality_setting(db: Db, service: Service, policy: TrafficPolicy) -> LocalityLb | None:
-    """The locality setting in force: the DestinationRule's, the service's trafficDistribution, the mesh's. None: off."""
-    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
+def _own_setting(policy: TrafficPolicy) -> LocalityLb | ZoneAwareLb | None:
+    """What a DestinationRule says of localities. Of both the zone-aware one counts."""
+    chosen = policy.load_balancer
+    return (chosen.zone_aware_lb_setting or chosen.locality_lb_setting) if chosen else None
+
+
+def _setting(db: Db, service: Service, policy: TrafficPolicy) -> LocalityLb | ZoneAwareLb | None:
+    """What is said of localities, switched on or off: the DestinationRule's, the service's trafficDistribution, the mesh's.
+
+    Source: Istio, GetEffectiveLbSetting."""
+    own = _own_setting(policy)
     if own is not None:
-        return None if own.enabled is False else own
+        return own
     nearest = DISTRIBUTIONS.get(service.traffic_distribution)
     if nearest is not None:
         return LocalityLb(failover_priority=nearest)
-    mesh = store.mesh_field(db, "locality_lb_setting")
-    return mesh if isinstance(mesh, LocalityLb) and mesh.enabled is not False else None
+    zones, mesh = store.mesh_field(db, "zone_aware_lb_setting"), store.mesh_field(db, "locality_lb_setting")
+    return zones if isinstance(zones, ZoneAwareLb) else mesh if isinstance(mesh, LocalityLb) else None
+
+
+def locality_setting(db: Db, service: Service, policy: TrafficPolicy) -> LocalityLb | ZoneAwareLb | None:
+    """The setting in force; None: off."""
+    found = _setting(db, service, policy)
+    return None if found is None or found.enabled is False else found
 
 
 def _has_failover(db: Db, service: Service, policy: TrafficPolicy) -> bool:
-    own = policy.load_balancer.locality_lb_setting if policy.load_balancer else None
-    return policy.outlier_detection is not None or (own is None and service.traffic_distribution in DISTRIBUTIONS)
+    if isinstance(_setting(db, service, policy), ZoneAwareLb):
+        return True
+    return policy.outlier_detection is not None or (_own_setting(policy) is None and service.traffic_distribution in DISTRIBUTIONS)
 
 
-def _is_weighted(db: Db, service: Service, policy: TrafficPolicy) -> bool:
-    setting = locality_setting(db, service, policy)
-    if setting is None:
-        return False
-    return bool(setting.distribute) or (_has_failover(db, service, policy) and bool(setting.failover or setting.failover_priority))
+def _localities(db: Db, service: Service, policy: TrafficPolicy, discovery: Discovery) -> Localities | None:
+    """What Envoy does of localities: weights, zones, or nothing. Where it makes endpoints itself, they have no zones."""
+    setting = _setting(db, service, policy)
+    if isinstance(setting, ZoneAwareLb):
+        return ZoneAware(setting.enabled is False, setting.min_cluster_size) if discovery not in _MADE_BY_ENVOY else None
+    if setting is None or setting.enabled is False:
+        return None
+    is_weighted = bool(setting.distribute) or (_has_failover(db, service, policy) and bool(setting.failover or setting.failover_priority))
+    return Weighted() if is_weighted else None
+
+
+_MADE_BY_ENVOY = (Discovery.ORIGINAL_DST, Discovery.FORWARD)
 
 
 @dataclass(frozen=True)
 class Nearness:
     """That the client's place counts for a cluster, and how. `has_failover`: ejected endpoints make room for farther ones."""
 
-    setting: LocalityLb
+    setting: LocalityLb | ZoneAwareLb
     has_failover: bool
 
     def placement(self, view: View) -> Placement:
@@ -283,7 +308,8 @@ def nearness(db: Db, caller: Caller, target: Target) -> Nearness | None:
     policy = policy_of(db, rule_of(db, caller.rule), target.port.number, target.subset)
     setting = locality_setting(db, target.service, policy)
     has_failover = _has_failover(db, target.service, policy)
-    return Nearness(setting, has_failover) if setting is not None and (setting.distribute or has_failover) else None
+    counts = setting is not None and (has_failover or (isinstance(setting, LocalityLb) and bool(setting.distribute)))
+    return Nearness(setting, has_failover) if setting is not None and counts else None
 
 
 def assignment_key(db: Db, caller: Caller, target: Target, node: str | None = None, placement: Placement | None = None) -> AssignmentKey:

@@ -14,11 +14,14 @@ from lateen.plan.cluster import (
     Family,
     Http,
     Hypertext,
+    Localities,
     Maglev,
     Outlier,
     RingHash,
     Simple,
     SlowStart,
+    Weighted,
+    ZoneAware,
 )
 from lateen.wire.pb.envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from lateen.wire.pb.envoy.config.common.matcher.v3 import matcher_pb2
@@ -65,8 +68,8 @@ def cluster_message(cluster: Cluster) -> cluster_pb2.Cluster:
         message.outlier_detection.CopyFrom(_outlier(cluster.outlier))
     if cluster.panic_percent is not None:
         message.common_lb_config.healthy_panic_threshold.value = cluster.panic_percent
-    if cluster.is_locality_weighted:
-        message.common_lb_config.locality_weighted_lb_config.SetInParent()
+    if cluster.localities is not None:
+        _apply_localities(message, cluster.localities)
     if cluster.keepalive is not None:
         keepalive = message.upstream_connection_options.tcp_keepalive
         keepalive.SetInParent()
@@ -186,6 +189,21 @@ def _apply_balancer(message: cluster_pb2.Cluster, balancer: Balancer) -> None:
                 is_least = balancer.choice is Choice.LEAST_REQUEST
                 config = message.least_request_lb_config.slow_start_config if is_least else message.round_robin_lb_config.slow_start_config
                 _apply_slow_start(config, balancer.slow_start)
+        case _ as never:
+            assert_never(never)
+
+
+def _apply_localities(message: cluster_pb2.Cluster, localities: Localities) -> None:
+    match localities:
+        case Weighted():
+            message.common_lb_config.locality_weighted_lb_config.SetInParent()
+        case ZoneAware():
+            config = message.common_lb_config.zone_aware_lb_config
+            config.SetInParent()
+            if localities.is_off:
+                config.routing_enabled.value = 0
+            if localities.min_size is not None:
+                config.min_cluster_size.value = localities.min_size
         case _ as never:
             assert_never(never)
 

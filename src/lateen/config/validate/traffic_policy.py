@@ -15,6 +15,7 @@ from lateen.config.kinds.istio.traffic_policy import (
     SimpleLb,
     TrafficPolicy,
     Tunnel,
+    ZoneAwareLb,
 )
 from lateen.config.validate.names import MAX_HOST, check_duration, check_header_name, check_matched, check_percentage, check_port, host_problem, is_ip
 from lateen.config.validate.report import Report
@@ -131,6 +132,10 @@ def _load_balancer(report: Report, field: str, balancer: LoadBalancer, has_outli
             report.error(f"{field}.warmup.aggression", f"must be at least 1: {balancer.warmup.aggression:g}")
     if balancer.locality_lb_setting is not None:
         _locality(report, f"{field}.localityLbSetting", balancer.locality_lb_setting, has_outlier_detection)
+    if balancer.zone_aware_lb_setting is not None:
+        if balancer.locality_lb_setting is not None:
+            report.error(f"{field}.zoneAwareLbSetting", "either localityLbSetting or zoneAwareLbSetting")
+        _zone_aware(report, f"{field}.zoneAwareLbSetting", balancer.zone_aware_lb_setting, has_outlier_detection)
 
 
 def _consistent_hash(report: Report, field: str, chosen: ConsistentHash) -> None:
@@ -182,6 +187,24 @@ def _locality(report: Report, field: str, setting: LocalityLb, has_outlier_detec
             report.error(here, f"fails over to itself: `{over.to}`")
         if "*" in over.to or "/" in over.to:
             report.error(f"{here}.to", f"a region, without zone or wildcard: `{over.to}`")
+    if (setting.failover or setting.failover_priority) and not has_outlier_detection:
+        report.warning(field, "without outlierDetection no endpoint is ever found bad, so nothing fails over", "add outlierDetection")
+
+
+def _zone_aware(report: Report, field: str, setting: ZoneAwareLb, has_outlier_detection: bool) -> None:
+    """Regions to fail over to; zones are Envoy's. Source: Istio, ValidateZoneAwareLbSetting."""
+    for index, label in enumerate(setting.failover_priority):
+        if label.partition("=")[0] in TOPOLOGY_LABELS:
+            report.error(
+                f"{field}.failoverPriority[{index}]", f"regions and zones are told apart without it: `{label}`", "say with `failover` which region comes next"
+            )
+    for index, over in enumerate(setting.failover):
+        here = f"{field}.failover[{index}]"
+        if over.from_ == over.to:
+            report.error(here, f"fails over to itself: `{over.to}`")
+        for name, region in (("from", over.from_), ("to", over.to)):
+            if "*" in region or "/" in region:
+                report.error(f"{here}.{name}", f"a region, without zone or wildcard: `{region}`")
     if (setting.failover or setting.failover_priority) and not has_outlier_detection:
         report.warning(field, "without outlierDetection no endpoint is ever found bad, so nothing fails over", "add outlierDetection")
 
