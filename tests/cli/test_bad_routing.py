@@ -71,6 +71,11 @@ def zones(setting: str) -> str:
     return f"{head}  trafficPolicy: {{loadBalancer: {{zoneAwareLbSetting: {setting}}}}}\n"
 
 
+def tls_server(tls: str) -> str:
+    written = tls.replace("FILES", "serverCertificate: /c.pem, privateKey: /k.pem")
+    return gateway("tls", f"  - {{port: {{number: 443, name: p, protocol: HTTPS}}, hosts: [a.example], tls: {written}}}\n")
+
+
 def told(tmp_path: Path, text: str) -> list[Finding]:
     (tmp_path / "base.yaml").write_text(BASE)
     (tmp_path / "bad.yaml").write_text(text.replace("LONG", LONG))
@@ -140,6 +145,11 @@ BAD = {
         "IST0101",
         "only this server is closed",
     ),
+    "a list of revocations without clients": (tls_server("{mode: SIMPLE, FILES, caCrl: /l.pem}"), 7, "IST0106", "or OPTIONAL_MUTUAL"),
+    "a list of revocations beside a Secret": (tls_server("{mode: MUTUAL, credentialName: other, caCrl: /l.pem}"), 7, "IST0106", "as `ca.crl`"),
+    "a list of revocations for the mesh": (tls_server("{mode: ISTIO_MUTUAL, caCrl: /l.pem}"), 7, "IST0133", "nobody revokes them"),
+    "clients that nobody asks": (tls_server("{mode: SIMPLE, FILES, insecureSkipVerify: true}"), 7, "IST0133", "asks for no client certificates"),
+    "certificates that nobody uses": (tls_server("{mode: PASSTHROUGH, FILES}"), 7, "IST0133", "leave them out"),
     "a port with an owner": (
         gateway("zz", "  - {port: {number: 80, name: tcp, protocol: TCP}, hosts: [other.example.com]}\n"),
         7,

@@ -103,7 +103,7 @@ def _is_choosy(tls: tls_pb2.DownstreamTlsContext) -> bool:
     context = common.combined_validation_context.default_validation_context if common.HasField("combined_validation_context") else common.validation_context
     if 0 < common.tls_params.tls_maximum_protocol_version < common_pb2.TlsParameters.TLSv1_2:  # this client speaks no older one
         return True
-    return bool(context.match_typed_subject_alt_names or context.verify_certificate_hash or context.verify_certificate_spki or context.HasField("crl"))
+    return bool(context.match_typed_subject_alt_names or context.verify_certificate_hash or context.verify_certificate_spki)
 
 
 def _host(domain: str) -> str:

@@ -1,7 +1,7 @@
 """A delta ADS server for one Envoy: what it is to have is set, what differs is sent, in the order Envoy needs, and its verdict is waited for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,13 +29,12 @@ class Silent(Exception):
 
 @dataclass
 class DeltaAds(grpc.GenericRpcHandler):
-    """What Envoy is to have. `certificate`, `key`, `root`: every secret's content, PEM."""
+    """What Envoy is to have. `certificate`, `key`, `root`, `revocations`: every secret's content, PEM."""
 
     certificate: bytes
     key: bytes
     root: bytes
-    moved: Callable[[bytes], bytes] = lambda body: body
-    """Applied to what is sent: files that a user would have on disk are looked for elsewhere."""
+    revocations: bytes
     wanted: dict[tuple[ResourceType, str], Resource] = field(default_factory=dict)
     sent: dict[tuple[ResourceType, str], str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
@@ -106,7 +105,7 @@ class DeltaAds(grpc.GenericRpcHandler):
         response = discovery_pb2.DeltaDiscoveryResponse(type_url=type_.value)
         for name in names:
             if type_ is SECRET:
-                self._add(response, name, "1", secret_message(name, self.root, self.certificate, self.key))
+                self._add(response, name, "1", secret_message(name, self.root, self.certificate, self.key, self.revocations))
                 continue
             found = self.wanted.get((type_, name))
             if found is None:
@@ -125,7 +124,7 @@ class DeltaAds(grpc.GenericRpcHandler):
 
     def _add(self, response: discovery_pb2.DeltaDiscoveryResponse, name: str, version: str, body: bytes) -> None:
         one = response.resources.add(name=name, version=version)
-        one.resource.type_url, one.resource.value = response.type_url, self.moved(body)
+        one.resource.type_url, one.resource.value = response.type_url, body
         self.resources += 1
 
     async def _settled(self) -> None:

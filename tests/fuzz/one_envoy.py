@@ -23,7 +23,6 @@ import arena
 import grpc
 from ads import secret_servers
 from client import is_malformed, made, spoken
-from goldens import Files
 from judge import Logged, capture_ports, disagreement, with_our_log
 
 from lateen.config.decode import ref_of
@@ -308,16 +307,7 @@ async def main(feed: Feed, seed: int, most: int, seconds: float) -> int:
         judge = court.Court(scratch)
         meshes = [Mesh(folder, with_our_log) for folder in FOLDERS]
         place = scratch / "envoy"
-        files = Files()
-
-        def moved(body: bytes) -> bytes:
-            made = files.moved(Serialized("", "", body)).body
-            for name in files.names.values():
-                if not (place / name.decode()).exists():
-                    shutil.copy(judge.certs / "crl.pem", place / name.decode())
-            return made
-
-        ads = DeltaAds(judge.ads.certificate, judge.ads.key, judge.ads.root, moved)
+        ads = DeltaAds(judge.ads.certificate, judge.ads.key, judge.ads.root, judge.ads.revocations)
         server = grpc.aio.server(options=(("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)))
         server.add_generic_rpc_handlers((ads, judge.ads))  # the latter for secrets from servers of the user's
         server.add_insecure_port(f"unix:{scratch}/ads.sock")

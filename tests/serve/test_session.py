@@ -1,6 +1,6 @@
 """Playbooks of one stream: what is sent, in which order, when it is removed."""
 
-from lateen.serve.session import CDS, EDS, ENDPOINTS_WAIT_S, LDS, RDS, REMOVAL_GRACE_S, Close, Rejected, Send, Session, Want
+from lateen.serve.session import CDS, EDS, ENDPOINTS_WAIT_S, LDS, RDS, REMOVAL_GRACE_S, SDS, Close, Rejected, Send, Session, Want
 from lateen.wire.delta import DeltaRequest, decode_response
 from tests.serve.playbook import Client, Shelf
 
@@ -421,6 +421,26 @@ def test_a_refusal_is_reported_and_not_repeated():
     client.run()
     assert ("CDS", "b") in news(client)
     assert client.session.subscriptions[CDS].rejection == ""
+
+
+def test_a_secret_that_is_refused_takes_no_other_with_it():
+    client = started()
+    for name in ("a", "b", "c"):
+        client.shelf.put(SDS, name, "1")
+    client.refuse = frozenset({(SDS, "b")})
+    client.ask(SDS, {"a", "b", "c"})
+    publish(client)
+    client.run()
+    assert [names for url, names, _ in client.sent if url == SDS] == [("a",), ("b",), ("c",)]
+    assert sorted(client.held[SDS]) == ["a", "c"]
+    assert list(client.session.subscriptions[SDS].rejected) == ["b"]
+    client.refuse = frozenset()
+    for name in ("b", "c"):
+        client.shelf.put(SDS, name, "2")
+    publish(client)
+    client.run()
+    assert {name: body for name, (_, body) in client.held[SDS].items()} == {"a": "1", "b": "2", "c": "2"}
+    assert client.session.is_settled
 
 
 def test_another_view_is_sent_as_a_difference():

@@ -122,3 +122,11 @@ def full_host(host: str, namespace: str, domain: str = "cluster.local") -> str:
 def spiffe_id(trust_domain: str, namespace: str, service_account: str) -> str:
     """The identity of a workload, a URI."""
     return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
+
+
+FILE_ROOT, FILE_REVOCATIONS = "file-root:", "~crl:"
+
+
+def root_name(path: str, revocations: str = "") -> str:
+    """The secret of a root in a file where the proxy runs, with the file of its revocation list; empty: none."""
+    return f"{FILE_ROOT}{path}{FILE_REVOCATIONS}{revocations}" if revocations else f"{FILE_ROOT}{path}"

@@ -78,20 +78,10 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "extensionProviders[].envoyTcpAls",
         "extensionProviders[].envoyOtelAls",
     ),
-    "Gateway": (
-        "spec.servers[].tls.caCrl",
-        "spec.servers[].tls.tlsCertificates[].caCertificates",
-        "spec.servers[].tls.insecureSkipVerify",
-    ),
     "ServiceEntry": ("spec.endpoints[].network",),
     "WorkloadEntry": ("spec.network",),
     "WorkloadGroup": ("spec.template.network",),
     "CronJob": ("spec",),
-    "Sidecar": (
-        "spec.ingress[].tls.caCrl",
-        "spec.ingress[].tls.tlsCertificates[].caCertificates",
-        "spec.ingress[].tls.insecureSkipVerify",
-    ),
 }
 """Known, and not in force yet."""
 
@@ -106,6 +96,7 @@ NO_EFFECT: dict[str, tuple[str, ...]] = {
         "spec.servers[].defaultEndpoint",
         "spec.servers[].port.targetPort",
         "spec.servers[].name",
+        "spec.servers[].tls.tlsCertificates[].caCertificates",
     ),
     "Sidecar": (
         "spec.ingress[].port.targetPort",
@@ -114,6 +105,7 @@ NO_EFFECT: dict[str, tuple[str, ...]] = {
         "spec.inboundConnectionPool.http.h2UpgradePolicy",
         "spec.ingress[].port.name",
         "spec.ingress[].tls.httpsRedirect",
+        "spec.ingress[].tls.tlsCertificates[].caCertificates",
         "spec.ingress[].tls.credentialName",
         "spec.ingress[].tls.credentialNames",
         "spec.ingress[].tls.caCertCredentialName",

@@ -180,7 +180,6 @@ class ClientTls:
     certificate: str = ""
     authority: str = ""
     alpn: tuple[str, ...] = ()
-    revocations: str = ""
 
 
 Socket = Raw | MeshTls | ClientTls

@@ -5,7 +5,7 @@ Called by the planners of listeners.
 Source: Istio ServerTLSSettings, MeshConfig.meshMTLS and tlsDefaults; names of secrets are Istio's.
 """
 
-from lateen.base.names import SDS_DEFAULT, SDS_DEFAULT_PATH, SDS_ROOT, SDS_ROOT_PATH, outbound_cluster
+from lateen.base.names import SDS_DEFAULT, SDS_DEFAULT_PATH, SDS_ROOT, SDS_ROOT_PATH, outbound_cluster, root_name
 from lateen.config.kinds.istio.extension_providers import ExtensionProvider
 from lateen.config.kinds.istio.gateway import ServerTls as Written
 from lateen.config.kinds.istio.gateway import ServerTlsMode, TlsProtocol
@@ -95,9 +95,9 @@ def file_certificate(chain: str, key: str) -> SecretSource:
     return SecretSource(f"file-cert:{chain}~{key}")
 
 
-def file_root(path: str) -> SecretSource:
-    """A root in a file of the proxy's own machine."""
-    return SecretSource(f"file-root:{path}")
+def file_root(path: str, revocations: str = "") -> SecretSource:
+    """A root in a file of the proxy's own machine. `revocations`: the file of its revocation list, empty: none."""
+    return SecretSource(root_name(path, revocations))
 
 
 def _certificates(db: Db, tls: Written) -> tuple[SecretSource, ...]:
@@ -120,9 +120,7 @@ def _root(db: Db, tls: Written) -> SecretSource | None:
         return credential(db, name if name.endswith(_CA) else name + _CA)
     if tls.credential_names or tls.credential_name:
         return credential(db, (tls.credential_names or (tls.credential_name,))[0].removesuffix(_CA) + _CA)
-    pairs = tls.tls_certificates
-    path = tls.ca_certificates or next((item.ca_certificates for item in pairs if item.ca_certificates), "")
-    return file_root(path) if path else None
+    return file_root(tls.ca_certificates, tls.ca_crl) if tls.ca_certificates else None
 
 
 @query
@@ -143,6 +141,7 @@ def server_tls(db: Db, tls: Written, is_http: bool) -> ServerTls:
         max_version=_VERSIONS.get(tls.max_protocol_version, ""),
         ciphers=known_ciphers(tls.cipher_suites) or known_ciphers(defaults.cipher_suites),
         curves=_curves(tls.ecdh_curves or defaults.ecdh_curves),
+        accepts_untrusted=root is not None and bool(tls.insecure_skip_verify),
         certificate_hashes=tuple(text for text in tls.verify_certificate_hash if _is_hash(text)),
         certificate_spki=tuple(text for text in tls.verify_certificate_spki if len(text) == _SPKI_LENGTH),
     )

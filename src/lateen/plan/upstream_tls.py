@@ -5,7 +5,7 @@ Source: Istio ClientTLSSettings and auto mTLS; names of secrets are Istio's.
 
 from dataclasses import dataclass
 
-from lateen.base.names import ClusterName
+from lateen.base.names import ClusterName, root_name
 from lateen.config import store
 from lateen.config.kinds.istio.traffic_policy import ClientTls as WrittenTls
 from lateen.config.kinds.istio.traffic_policy import ClientTlsMode
@@ -15,7 +15,7 @@ from lateen.mesh.peer_authentication import namespace_mode
 from lateen.plan.clients import has_sidecars, identities
 from lateen.plan.cluster import ClientTls, Hypertext, MeshTls, Raw, Socket, Transport
 
-SYSTEM_ROOTS = "file-root:system"
+SYSTEM_ROOTS = "system"
 MESH_ALPN = {
     Hypertext.HTTP1: ("istio-http/1.1", "istio", "http/1.1"),
     Hypertext.HTTP2: ("istio-h2", "istio", "h2"),
@@ -101,7 +101,8 @@ def _written(db: Db, written: WrittenTls, has_credentials: bool, is_http2: bool)
         if is_mutual and not (written.client_certificate and written.private_key):
             return Raw()
         certificate = f"file-cert:{written.client_certificate}~{written.private_key}" if is_mutual else ""
-        authority = f"file-root:{written.ca_certificates}" if written.ca_certificates else SYSTEM_ROOTS if verifies(db, written) else ""
+        path = written.ca_certificates or (SYSTEM_ROOTS if verifies(db, written) else "")
+        authority = root_name(path, written.ca_crl) if path else ""
     if written.insecure_skip_verify:
         authority = ""
     return ClientTls(
@@ -110,5 +111,4 @@ def _written(db: Db, written: WrittenTls, has_credentials: bool, is_http2: bool)
         certificate=certificate,
         authority=authority,
         alpn=("h2",) if is_http2 else (),
-        revocations=written.ca_crl,
     )

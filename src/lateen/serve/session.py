@@ -453,6 +453,10 @@ class Session:
             return
         for name in absent:
             subscription.leftover.pop(name, None)
+        if url == SDS and len(due) > 1:  # one that Envoy cannot load, for a file that is not there, would take all of its response with it
+            first = min(due)
+            subscription.owed |= due - {first}
+            due = {first}
         subscription.owed -= due | absent
         subscription.must_answer = False
         self._send(subscription, tuple(sorted(due)), tuple(sorted(absent)), now, actions)

@@ -1,10 +1,11 @@
 """Extensions by name (ECDS) and secrets (SDS) that listeners and clusters ask for. Called by `xds.resources`.
 
 Names of secrets are Istio's: `kubernetes://NAME`, with `-cacert` for the root beside it; `file-cert:CHAIN~KEY` and `file-root:PATH` for files where the
-proxy runs.
+proxy runs. Ours is `file-root:PATH~crl:PATH`, with a revocation list: what a secret names is read with the secret, so that a missing file closes one server
+and not its listener.
 """
 
-from lateen.base.names import VIRTUAL_INBOUND
+from lateen.base.names import FILE_REVOCATIONS, FILE_ROOT, VIRTUAL_INBOUND
 from lateen.incremental import Db, query
 from lateen.mesh.credentials import ROOT_SUFFIX, Certificate, Root, certificate, root
 from lateen.mesh.view import View
@@ -14,7 +15,7 @@ from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from lateen.xds.check import problem
 from lateen.xds.resource import Resource, ResourceType
 
-KUBERNETES, FILE_CERTIFICATE, FILE_ROOT = "kubernetes://", "file-cert:", "file-root:"
+KUBERNETES, FILE_CERTIFICATE = "kubernetes://", "file-cert:"
 SYSTEM_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian and Ubuntu keep the roots that `file-root:system` stands for."""
 
@@ -54,8 +55,10 @@ def _secret(db: Db, namespace: str, name: str) -> Resource | None:
         message.tls_certificate.private_key.filename = key
         return _resource(message)
     if name.startswith(FILE_ROOT):
-        path = name.removeprefix(FILE_ROOT)
+        path, _, revocations = name.removeprefix(FILE_ROOT).partition(FILE_REVOCATIONS)
         message.validation_context.trusted_ca.filename = SYSTEM_ROOTS if path == "system" else path
+        if revocations:
+            message.validation_context.crl.filename = revocations
         return _resource(message)
     if not name.startswith(KUBERNETES):
         return None

@@ -87,8 +87,6 @@ def _apply_written(common: tls_pb2.CommonTlsContext, tls: ClientTls) -> None:
     for name in tls.subject_alt_names:
         kinds = (_Kind.URI,) if "://" in name else (_Kind.DNS, _Kind.URI, _Kind.EMAIL, _Kind.IP_ADDRESS)
         checks.match_typed_subject_alt_names.extend(_Kind(san_type=kind, matcher=string_pb2.StringMatcher(exact=name)) for kind in kinds)
-    if tls.revocations:
-        checks.crl.filename = tls.revocations
     combined.validation_context_sds_secret_config.CopyFrom(_over_ads(tls.authority))
 
 

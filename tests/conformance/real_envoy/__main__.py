@@ -86,12 +86,11 @@ class Court:
             ("chain.pem", server[0]),
             ("key.pem", server[1]),
             ("root.pem", self.authority.certificate),
-            ("crl.pem", _no_revocations(self.authority)),
         ):
             (self.certs / name).write_bytes(content)
         for name, secret in _file_secrets(self.certs).items():
             (self.certs / name).write_text(json.dumps(secret))
-        return Ads(*other, self.authority.certificate)
+        return Ads(*other, self.authority.certificate, _no_revocations(self.authority))
 
     def _identity(self, trust_domain: str) -> Identity:
         """A client of the mesh. Its trust domain is the mesh's: servers look at it."""
@@ -113,8 +112,6 @@ class Court:
         emitted = Emitted.decoded(trial.serialized)
         place = Path(tempfile.mkdtemp(dir=self.scratch))
         shutil.copytree(self.certs, place / "certs")
-        for name in trial.revocations:
-            shutil.copy(self.certs / "crl.pem", place / name)
         (place / "boot.json").write_text(json.dumps(bootstrap(self.scratch / "ads.sock", secret_servers(emitted))))
         began = time.monotonic()
         with (place / "out").open("wb") as out, (place / "err").open("wb") as err:

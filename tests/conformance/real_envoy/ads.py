@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from lateen.base.names import FILE_REVOCATIONS
 from lateen.insight.simulate.emitted import CLUSTER, LISTENER, SECRET, Emitted, Serialized
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from lateen.wire.pb.envoy.service.discovery.v3 import discovery_pb2
@@ -25,6 +26,7 @@ class Ads(grpc.GenericRpcHandler):
     certificate: bytes
     key: bytes
     root: bytes
+    revocations: bytes
     resources: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
@@ -55,7 +57,7 @@ class Ads(grpc.GenericRpcHandler):
 
     def _bodies(self, type_url: str, names: frozenset[str]) -> list[bytes]:
         if type_url == SECRET:
-            return [secret_message(name, self.root, self.certificate, self.key) for name in sorted(names)]
+            return [secret_message(name, self.root, self.certificate, self.key, self.revocations) for name in sorted(names)]
         known = self.resources.get(type_url, {})
         return [body for name, body in sorted(known.items()) if type_url in WILDCARD or name in names]
 
@@ -74,11 +76,13 @@ def secret_servers(emitted: Emitted) -> frozenset[str]:
     return frozenset(found)
 
 
-def secret_message(name: str, root: bytes, certificate: bytes, key: bytes) -> bytes:
-    """A Secret of that name: roots where the name says so, else the certificate."""
+def secret_message(name: str, root: bytes, certificate: bytes, key: bytes, revocations: bytes) -> bytes:
+    """A Secret of that name: roots where the name says so, with a list of revocations where it says so too, else the certificate."""
     secret = secret_pb2.Secret(name=name)
     if name.endswith("-cacert") or name.startswith("file-root:") or name == "ROOTCA":
         secret.validation_context.trusted_ca.inline_bytes = root
+        if FILE_REVOCATIONS in name:
+            secret.validation_context.crl.inline_bytes = revocations
     else:
         secret.tls_certificate.certificate_chain.inline_bytes = certificate
         secret.tls_certificate.private_key.inline_bytes = key

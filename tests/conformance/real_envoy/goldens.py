@@ -10,7 +10,7 @@ import re
 import re._constants as sre
 import re._parser as sre_parse
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ ALPN = ("", "istio-http/1.1", "istio", "http/1.1", "h2")
 
 @dataclass(frozen=True)
 class Trial:
-    """One Envoy's resources and the calls to make. `unreached`: routes and chains that no call was found for. `revocations`: files it wants, below its folder.
+    """One Envoy's resources and the calls to make. `unreached`: routes and chains that no call was found for.
 
     `trust_domain`: of the client's certificate."""
 
@@ -43,22 +43,7 @@ class Trial:
     serialized: tuple[Serialized, ...]
     calls: tuple[Call, ...]
     unreached: tuple[str, ...] = ()
-    revocations: tuple[str, ...] = ()
     trust_domain: str = "cluster.local"
-
-
-@dataclass(frozen=True)
-class Files:
-    """Revocation lists that a user would have on disk: Envoy reads them when it takes a resource. They are read from its own folder, under names of the same length."""
-
-    names: dict[bytes, bytes] = field(default_factory=dict)
-
-    def moved(self, one: Serialized) -> Serialized:
-        """The resource with the files' names replaced; everything else as it was."""
-        return replace(one, body=REVOCATIONS.sub(lambda found: self.names.setdefault(found[0], f"./{len(self.names):0{len(found[0]) - 2}}".encode()), one.body))
-
-
-REVOCATIONS = re.compile(rb"/[\w./-]*crl\.pem")
 
 
 def golden_trials(folder: Path) -> Iterator[Trial]:
@@ -70,8 +55,7 @@ def golden_trials(folder: Path) -> Iterator[Trial]:
     MESH_CONFIG.set(case.db, "mesh", with_our_log(case.mesh))
     seen: set[tuple[Serialized, ...]] = set()
     for proxy in case.proxies:
-        files = Files()
-        serialized = tuple(files.moved(one) for one in emitted_for(case.db, view_of(case.db, proxy)))
+        serialized = tuple(emitted_for(case.db, view_of(case.db, proxy)))
         if serialized in seen:
             continue
         seen.add(serialized)
@@ -84,7 +68,6 @@ def golden_trials(folder: Path) -> Iterator[Trial]:
             serialized,
             calls,
             unreached,
-            tuple(name.decode() for name in files.names.values()),
             case.mesh.trust_domain or "cluster.local",
         )
 

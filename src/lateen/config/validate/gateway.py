@@ -94,10 +94,14 @@ def check_server_tls(report: Report, field: str, tls: ServerTls) -> None:
         report.error(f"{field}.{sources[1]}", f"either {' or '.join(sources)}")
     files = (("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key), ("caCertificates", tls.ca_certificates))
     if tls.mode is ServerTlsMode.ISTIO_MUTUAL:
-        for name, value in (*files, ("credentialName", tls.credential_name), ("credentialNames", tls.credential_names)):
+        others = (("credentialName", tls.credential_name), ("credentialNames", tls.credential_names), ("tlsCertificates", tls.tls_certificates))
+        for name, value in (*files, *others):
             if value:
                 report.error(f"{field}.{name}", "mode ISTIO_MUTUAL uses the mesh's own certificates")
+        if tls.ca_crl:
+            report.warning(f"{field}.caCrl", "has no effect with mode ISTIO_MUTUAL", "the mesh's certificates live for hours, and nobody revokes them")
         return
+    _clients(report, field, tls)
     wants_client = tls.mode in (ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL)
     if tls.mode is not ServerTlsMode.SIMPLE and not wants_client:
         return
@@ -111,9 +115,25 @@ def check_server_tls(report: Report, field: str, tls: ServerTls) -> None:
         for name, value in (("serverCertificate", pair.server_certificate), ("privateKey", pair.private_key)):
             if not value:
                 report.error(f"{field}.tlsCertificates[{index}].{name}", f"mode {tls.mode} needs it")
-    has_ca = tls.ca_certificates or tls.ca_cert_credential_name or any(pair.ca_certificates for pair in tls.tls_certificates)
-    if wants_client and not has_ca:
+    if wants_client and not (tls.ca_certificates or tls.ca_cert_credential_name):
         report.error(f"{field}.caCertificates", f"mode {tls.mode} needs it", "or set credentialName")
+
+
+def _clients(report: Report, field: str, tls: ServerTls) -> None:
+    """What only counts where clients show certificates. Source: Istio, validateTLSOptions; that insecureSkipVerify is idle, ours."""
+    has_own = (
+        tls.server_certificate or tls.private_key or tls.ca_certificates or tls.ca_crl or tls.tls_certificates or tls.credential_name or tls.credential_names
+    )
+    if tls.mode in (ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH):
+        if has_own:
+            report.warning(field, f"mode {tls.mode} uses no certificates", "leave them out")
+    elif tls.mode is ServerTlsMode.SIMPLE:
+        if tls.ca_crl:
+            report.error(f"{field}.caCrl", "mode SIMPLE asks for no client certificates", "use mode MUTUAL or OPTIONAL_MUTUAL")
+        if tls.insecure_skip_verify:
+            report.warning(f"{field}.insecureSkipVerify", "has no effect: mode SIMPLE asks for no client certificates", "use mode MUTUAL or OPTIONAL_MUTUAL")
+    if tls.ca_crl and (tls.credential_name or tls.credential_names):
+        report.error(f"{field}.caCrl", "does not go with credentialName", "put it into the Secret, as `ca.crl`")
 
 
 def _ciphers(report: Report, field: str, names: Sequence[str]) -> None:
