@@ -30,6 +30,14 @@ faults, `http2MaxRequests`, hashing by a header, localities and mutual TLS work.
 (DestinationRule) are told where there are such workloads; `LTN0713`: STRICT where no proxy holds it.
 They reach ports that are declared as HTTP, HTTP/2 or gRPC, or not at all.
 [How to](recipes/proxyless-grpc.md).
+
+Networks: a workload is in the one that its `network` or its label `topology.istio.io/network` names, a pod else in the root namespace's or the one that
+`meshNetworks` (ConfigMap `istio`) gives its address. Subsets and `failoverPriority` may name it. Where `meshNetworks` gives a network gateways (`address` and
+`port`), proxies of other networks reach its endpoints through these, by mesh TLS, and not at all those that take none. A network without gateways is called
+directly, and so is every network where nothing is written, as in Istio.
+
+`zoneAwareLbSetting`: endpoints of the client's region come first, then the region that `failover` names, then the rest. Envoy weighs the zones of one region
+where it knows its own kind, which Istio switches on by `ISTIO_META_ENABLE_SELF_DISCOVERY`; that is not there yet, so zones of one region share alike.
 """
 
 

@@ -78,9 +78,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
         "extensionProviders[].envoyTcpAls",
         "extensionProviders[].envoyOtelAls",
     ),
-    "ServiceEntry": ("spec.endpoints[].network",),
-    "WorkloadEntry": ("spec.network",),
-    "WorkloadGroup": ("spec.template.network",),
     "CronJob": ("spec",),
 }
 """Known, and not in force yet."""

@@ -107,6 +107,7 @@ def _of_pod(pod: PodFacts, address: str, port: Port, number: int, health: Health
         namespace=pod.namespace,
         node=pod.node,
         hostname=pod.hostname,
+        network=pod.network,
         workload=pod.workload,
         pod=ObjectRef("Pod", pod.namespace, pod.name),
         port_name=port.name,

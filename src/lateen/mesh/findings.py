@@ -6,6 +6,7 @@ from lateen.mesh import (
     discovery_findings,
     gateway_findings,
     log_formats,
+    networks,
     peer_authentication,
     proxyless_findings,
     settings_findings,
@@ -30,6 +31,7 @@ def mesh_findings(db: Db) -> tuple[Finding, ...]:
         *gateway_findings.findings(db),
         *log_formats.findings(db),
         *settings_findings.findings(db),
+        *networks.findings(db),
         *discovery_findings.findings(db),
         *proxyless_findings.findings(db),
     )

@@ -14,11 +14,11 @@ from lateen.config.kinds.kubernetes.pod import Pod
 from lateen.config.kinds.objects import Meta
 from lateen.incremental import Db, index, query
 from lateen.mesh.model import Labels, Locality, label_pairs
+from lateen.mesh.networks import network_of
 
 TLS_MODE = "security.istio.io/tlsMode"
 """Label: `istio` where a sidecar takes mesh TLS. Set by injection. Source: Istio, labels."""
 LOCALITY = "istio-locality"
-NETWORK = "topology.istio.io/network"
 REGIONS = ("topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region")
 ZONES = ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone")
 SUBZONE = "topology.istio.io/subzone"
@@ -41,6 +41,7 @@ class PodFacts:
     hostname: str
     subdomain: str
     workload: str
+    network: str
 
     @property
     def has_mesh_tls(self) -> bool:
@@ -106,6 +107,7 @@ def pod_facts(db: Db, namespace: str, name: str) -> PodFacts | None:
         hostname=spec.hostname,
         subdomain=spec.subdomain,
         workload=workload_name(pod.meta),
+        network=network_of(db, pod.meta.labels, next((one for one in addresses if one), "")),
     )
 
 

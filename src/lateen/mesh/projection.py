@@ -12,6 +12,7 @@ from lateen.incremental import Db, index, query
 from lateen.mesh.automatic_scope import SCOPE, WORKLOAD_NAME, ScopeMode
 from lateen.mesh.endpoints import endpoints, entry_endpoints, kubernetes_endpoints
 from lateen.mesh.model import Labels, Locality, Registry, Resolution, Service, selects
+from lateen.mesh.networks import NETWORK
 from lateen.mesh.pods import PodFacts, node_locality, pod_facts
 from lateen.mesh.selector_keys import label_keys
 from lateen.mesh.service_entries import entry_services
@@ -37,7 +38,7 @@ METADATA = (
     "UNPRIVILEGED_POD",
 )
 """The metadata that queries may read; the rest of it differs from proxy to proxy and would part their views."""
-PLACE = ("topology.istio.io/network", "kubernetes.io/hostname")
+PLACE = (NETWORK, "kubernetes.io/hostname")
 TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone", "topology.istio.io/cluster", *PLACE)
 
 
@@ -53,6 +54,7 @@ def view_of(db: Db, proxy: Proxy) -> View:
     locality = proxy.locality
     if locality == Locality() and pod is not None:
         locality = pod.locality or node_locality(db, proxy.node_name)
+    network = proxy.network or (pod.network if pod is not None else labels.get(NETWORK, ""))
     is_router = proxy.type is ProxyType.ROUTER
     learns = not is_router and SCOPE.at(db, "mesh") is ScopeMode.AUTOMATIC
     metadata = tuple(pair for pair in proxy.metadata if pair[0] in METADATA or (learns and pair[0] == WORKLOAD_NAME))
@@ -62,10 +64,10 @@ def view_of(db: Db, proxy: Proxy) -> View:
         type=proxy.type,
         namespace=proxy.namespace,
         service_account=proxy.service_account,
-        labels=_projected_labels(db, proxy.namespace, is_router, {**labels, **_topology(locality, proxy)}),
+        labels=_projected_labels(db, proxy.namespace, is_router, {**labels, **_topology(locality, proxy, network)}),
         dns_domain=proxy.dns_domain or f"{proxy.namespace}.svc.cluster.local",
         locality=locality,
-        network=proxy.network,
+        network=network,
         cluster_id=proxy.cluster_id,
         has_ipv4=any("." in address for address in proxy.addresses) or not proxy.addresses,
         has_ipv6=any(":" in address for address in proxy.addresses),
@@ -90,8 +92,8 @@ def _entry_ref(entry: EntryFacts | None) -> ObjectRef | None:
     return ObjectRef("WorkloadEntry", entry.namespace, entry.name) if entry else None
 
 
-def _topology(locality: Locality, proxy: Proxy) -> dict[str, str]:
-    values = (locality.region, locality.zone, locality.subzone, proxy.cluster_id, proxy.network, proxy.node_name)
+def _topology(locality: Locality, proxy: Proxy, network: str) -> dict[str, str]:
+    values = (locality.region, locality.zone, locality.subzone, proxy.cluster_id, network, proxy.node_name)
     return {key: value for key, value in zip(TOPOLOGY, values, strict=True) if value}
 
 

@@ -7,7 +7,8 @@ from lateen.config import store
 from lateen.config.kinds.istio.workload_entry import HEALTH_CHECKED, HEALTHY, WorkloadEntry, WorkloadEntrySpec
 from lateen.incremental import Db, index, query
 from lateen.mesh.model import Labels, Locality, label_pairs
-from lateen.mesh.pods import NETWORK, TLS_MODE, written_locality
+from lateen.mesh.networks import NETWORK
+from lateen.mesh.pods import TLS_MODE, written_locality
 
 
 @dataclass(frozen=True)

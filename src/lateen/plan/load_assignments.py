@@ -14,7 +14,8 @@ from math import ceil
 from lateen.config.kinds.istio.traffic_policy import Distribute, Failover, LocalityLb, ZoneAwareLb
 from lateen.incremental import Db
 from lateen.mesh.endpoints import endpoints
-from lateen.mesh.model import Endpoint, Labels, Locality, MtlsMode, selects
+from lateen.mesh.model import Endpoint, Health, Labels, Locality, MtlsMode, selects
+from lateen.mesh.networks import Gateway, gateways, scale
 from lateen.mesh.peer_authentication import mtls_mode
 from lateen.plan.assignment import Assignment, Group, Host
 
@@ -63,6 +64,8 @@ class AssignmentKey:
     node: str | None = None
     placement: Placement | None = None
     named_port: int | None = None
+    network: str | None = None
+    """The client's: endpoints of other networks are reached through their gateways. None: no network has gateways."""
 
 
 def load_assignment(db: Db, key: AssignmentKey) -> Assignment:
@@ -125,15 +128,21 @@ def takes_mesh_tls(db: Db, endpoint: Endpoint, mode: ClientMode) -> bool:
 def _groups(db: Db, chosen: Iterable[Endpoint], key: AssignmentKey) -> tuple[Group, ...]:
     by_place: dict[tuple[Locality, int], list[Host]] = {}
     wanted = _wanted_labels(key.placement)
+    times = 1 if key.network is None else scale(db)
+    shares: dict[tuple[Locality, int, Gateway], int] = {}
     for one in chosen:
-        host = Host(
-            address=one.address,
-            port=one.port,
-            weight=one.weight or 1,
-            health=one.health,
-            has_mesh_tls=takes_mesh_tls(db, one, key.mode),
-        )
-        by_place.setdefault((one.locality, _label_priority(one, wanted)), []).append(host)
+        weight, has_mesh_tls = (one.weight or 1) * times, takes_mesh_tls(db, one, key.mode)
+        entrances = gateways.at(db, one.network) if key.network not in (None, one.network) else None
+        if entrances is None:
+            host = Host(one.address, one.port, weight, one.health, has_mesh_tls)
+            by_place.setdefault((one.locality, _label_priority(one, wanted)), []).append(host)
+        elif has_mesh_tls and one.health is Health.HEALTHY:  # a gateway finds its way by the server name of mesh TLS
+            for gateway in entrances:
+                seen = Endpoint(gateway.address, gateway.port, one.service_port, network=one.network)
+                at = (one.locality, _label_priority(seen, wanted), gateway)
+                shares[at] = shares.get(at, 0) + weight // len(entrances)
+    for (locality, priority, gateway), weight in shares.items():
+        by_place.setdefault((locality, priority), []).append(Host(gateway.address, gateway.port, weight, has_mesh_tls=True))
     total = sum(host.weight for hosts in by_place.values() for host in hosts)
     if total > MAX_WEIGHT:
         by_place = {place: [replace(host, weight=max(1, host.weight * _SCALED // total)) for host in hosts] for place, hosts in by_place.items()}

@@ -13,6 +13,7 @@ from lateen.incremental import Db, query
 from lateen.mesh.destination_rules import EffectiveRule, policy_of, rule_of
 from lateen.mesh.distribution import DISTRIBUTIONS
 from lateen.mesh.model import Labels, Port, Protocol, Resolution, Service, label_pairs
+from lateen.mesh.networks import scale
 from lateen.mesh.view import View
 from lateen.plan.clients import Caller, Client, is_all_meshed
 from lateen.plan.cluster import (
@@ -43,13 +44,14 @@ PASSTHROUGH_IDLE_S = 300.0
 @dataclass(frozen=True)
 class Target:
     """A cluster to be: a port of a service, and a subset (empty: the whole). `is_sni`: the cluster of an AUTO_PASSTHROUGH gateway. `placement`: how the
-    client's place counts, where the cluster itself holds endpoints; None: it does not, or endpoints come by EDS."""
+    client's place counts, where the cluster itself holds endpoints; None: it does not, or endpoints come by EDS. `network`: the client's, where it counts."""
 
     service: Service
     port: Port
     subset: str = ""
     is_sni: bool = False
     placement: Placement | None = None
+    network: str | None = None
 
     @property
     def name(self) -> str:
@@ -222,7 +224,8 @@ def _dns(db: Db, caller: Caller, target: Target, discovery: Discovery, policy: T
 def _with_names(db: Db, cluster: Cluster, target: Target, labels: Labels, mode: ClientMode) -> Cluster | None:
     """The cluster with the names it resolves; None: there are none. A logical DNS cluster takes exactly one, wherever it is."""
     service = target.service
-    key = AssignmentKey(cluster.name, service.namespace, service.hostname, target.port.name, labels, mode, None, target.placement, target.port.number)
+    port, near, network = target.port, target.placement, target.network
+    key = AssignmentKey(cluster.name, service.namespace, service.hostname, port.name, labels, mode, None, near, port.number, network)
     found = load_assignment(db, key)
     if found.is_empty and cluster.discovery is Discovery.LOGICAL_DNS:
         found = load_assignment(db, replace(key, placement=None))
@@ -312,6 +315,11 @@ def nearness(db: Db, caller: Caller, target: Target) -> Nearness | None:
     return Nearness(setting, has_failover) if setting is not None and counts else None
 
 
+def network_at(db: Db, view: View) -> str | None:
+    """The network of a view, where it counts: some network is entered through gateways."""
+    return view.network if scale(db) else None
+
+
 def assignment_key(db: Db, caller: Caller, target: Target, node: str | None = None, placement: Placement | None = None) -> AssignmentKey:
     """What the load assignment of a cluster depends on. `node`: the client's, None: endpoints of all nodes count."""
     service = target.service
@@ -326,6 +334,7 @@ def assignment_key(db: Db, caller: Caller, target: Target, node: str | None = No
         mode=client_mode(db, caller, target),
         node=node,
         placement=placement,
+        network=target.network,
     )
 
 

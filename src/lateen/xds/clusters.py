@@ -15,13 +15,14 @@ from lateen.mesh.destination_rules import common_key, rule_of, ruling, subset_na
 from lateen.mesh.gateways import servers
 from lateen.mesh.inbound import inbound_ports
 from lateen.mesh.model import Service
+from lateen.mesh.networks import scale
 from lateen.mesh.view import View
 from lateen.mesh.visibility import Scope, outbound_policy, scope, scoped_services, service_seen, sidecar_of, vantage_of
 from lateen.plan.buffers import server_side_bytes
 from lateen.plan.clients import Caller, Client, Seat, caller_of, client_of, seat_of
 from lateen.plan.cluster import Cluster, Discovery
 from lateen.plan.inbound_clusters import Inbound, inbound_of, inbound_port_cluster, passthrough_cluster
-from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, nearness, outbound_cluster
+from lateen.plan.outbound_clusters import RESOLVED, Target, cluster_ports, fixed_clusters, has_clusters, nearness, network_at, outbound_cluster
 from lateen.wire.pb.envoy.config.cluster.v3 import cluster_pb2
 from lateen.xds.check import problem
 from lateen.xds.cluster_message import cluster_message
@@ -167,8 +168,10 @@ def target_of(db: Db, view: View, name: str) -> tuple[Caller, Target] | None:
         return None
     service = target.service
     caller = caller_of(db, client_of(db, view), service.namespace, service.hostname)
-    near = nearness(db, caller, target) if service.resolution in RESOLVED else None
-    return caller, replace(target, placement=near.placement(view)) if near is not None else target
+    if service.resolution not in RESOLVED:
+        return caller, target
+    near = nearness(db, caller, target)
+    return caller, replace(target, placement=near.placement(view) if near is not None else None, network=network_at(db, view))
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def common_target(db: Db, seat: Seat, name: str) -> CommonTarget | None:
     if rules.is_uneven:
         return None
     caller = seat.caller(common_key(db, service.namespace, service.hostname) if rules.homes else None)
-    if service.resolution in RESOLVED and nearness(db, caller, target) is not None:
+    if service.resolution in RESOLVED and (scale(db) or nearness(db, caller, target) is not None):
         return None
     return CommonTarget(caller, target, rules.homes)
 

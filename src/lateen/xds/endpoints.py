@@ -3,18 +3,20 @@
 Bytes are shared by all views whose assignment key is equal.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 from lateen.base.names import ObjectRef
 from lateen.incremental import Db, query
 from lateen.mesh.model import Health, Locality
+from lateen.mesh.networks import scale
 from lateen.mesh.services import service
 from lateen.mesh.view import View
 from lateen.plan.assignment import Assignment, Group, Host
 from lateen.plan.clients import Seat, seat_of
 from lateen.plan.load_assignments import MAX_WEIGHT, AssignmentKey
 from lateen.plan.load_assignments import load_assignment as planned
-from lateen.plan.outbound_clusters import assignment_key, nearness
+from lateen.plan.outbound_clusters import assignment_key, nearness, network_at
 from lateen.xds.assignment_message import assignment_message
 from lateen.xds.check import is_address, nameless, problem
 from lateen.xds.clusters import common_target, eds_target, is_eds
@@ -35,7 +37,8 @@ def load_assignment(db: Db, view: View, name: str) -> Resource | None:
     caller, target = found
     near = nearness(db, caller, target)
     node = view.node_name if target.service.is_node_local else None
-    return _resource(db, assignment_key(db, caller, target, node, near.placement(view) if near is not None else None))
+    key = assignment_key(db, caller, replace(target, network=network_at(db, view)), node, near.placement(view) if near is not None else None)
+    return _resource(db, key)
 
 
 @query
@@ -44,7 +47,7 @@ def _common(db: Db, seat: Seat, name: str) -> Common | None:
     found = common_target(db, seat, name)
     if found is None or not is_eds(db, found.caller, found.target) or found.target.service.is_node_local:
         return None
-    if nearness(db, found.caller, found.target) is not None:
+    if scale(db) or nearness(db, found.caller, found.target) is not None:
         return None
     return Common(_resource(db, assignment_key(db, found.caller, found.target)), found.homes)
 
