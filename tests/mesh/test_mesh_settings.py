@@ -196,3 +196,12 @@ def test_where_redirected_connections_come_in(mesh, text, metadata, ports, told)
     assert (found, loops) == (ports, ports)
     assert is_listening == (15101 not in ports)  # a service's port is its listener's, but where the proxy takes what is redirected
     assert len([one for one in findings_of if "ListenPort" in one]) == told
+
+
+@pytest.mark.parametrize("mode, filters", [("ALLOW_ANY", []), ("ALLOW_ANY_DYNAMIC_DNS", ["original_dst", "tls_inspector", "http_inspector"])])
+def test_where_a_client_goes_is_found_out_before_it_may_say_nothing(mesh, mode, filters):
+    """A connection whose first bytes are waited for in vain goes on without the filters that are left: to where the client went, or nowhere."""
+    db = mesh(entry("a"), config_of(f"outboundTrafficPolicy: {{mode: {mode}}}")[0])
+    view = view_of(db, Proxy(ProxyType.SIDECAR, "w.a", "a", addresses=("10.1.0.1",)))
+    found = listener_of(resource(db, view, ResourceType.LISTENER, "virtualOutbound").body)
+    assert [one.name.rpartition(".")[2] for one in found.listener_filters] == filters

@@ -48,9 +48,7 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "UDPRoute": ("spec",),
     "BackendTLSPolicy": ("spec",),
     "MeshConfig": (
-        "configSources",
         "caCertificates",
-        "certificates",
         "ca",
         "enableEnvoyAccessLogService",
         "enableTracing",
@@ -121,6 +119,7 @@ NO_EFFECT: dict[str, tuple[str, ...]] = {
     ),
     "MeshConfig": (
         "authPolicy",
+        "certificates",
         "defaultConfig.statNameLength",
         "defaultConfig.extraStatTags",
         "defaultConfig.discoveryRefreshDelay",
@@ -293,6 +292,7 @@ EMPTY: dict[str, tuple[str, ...]] = {
 
 NO_NEED: dict[str, dict[str, str]] = {
     "MeshConfig": {
+        "configSources": "objects are read where the command line says",
         "serviceSettings": "there is one cluster",
         "serviceScopeConfigs": "there is one cluster",
         "hboneIdleTimeout": "ambient mode is no part of this mesh",

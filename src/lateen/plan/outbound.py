@@ -337,6 +337,7 @@ def virtual_outbound(db: Db, view: View) -> Listener:
         (loop, _by_any_host(view)) if has_names else (loop, rest),
         rest if has_names else None,
         is_capture_all=True,
+        keeps_original_destination=has_names,  # found out first: who says nothing in time is handed on without the filters that are left
         inspects_tls=has_names,
         inspects_http=has_names,
     )
