@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from lateen.cli.events import EventPrinter, finding_line, finding_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUTE = """
@@ -70,3 +73,40 @@ def test_what_an_excerpt_names_is_likely_elsewhere(tmp_path: Path) -> None:
     assert code == 0
     assert {one["field"].rpartition(".")[2] for one in findings} == {"host", "credentialName"}
     assert {one["severity"] for one in findings} == {"warning"}
+
+
+def finding(number: int = 0, message: str = "no service has it") -> dict[str, Any]:
+    return {
+        "event": "finding",
+        "severity": "WARNING",
+        "code": "IST0101",
+        "message": message,
+        "object": {"kind": "Sidecar", "namespace": "shop", "name": "web"},
+        "field": f"spec.egress[0].hosts[{number}]",
+        "hint": "",
+        "file": "a.yaml",
+        "line": number + 1,
+        "column": 1,
+    }
+
+
+def test_many_alike_are_counted() -> None:
+    lines = list(finding_lines([*map(finding, range(5000)), finding() | {"code": "IST0102"}]))
+    assert len(lines) == 12
+    assert "4990 more of warning [IST0101] Sidecar shop/web" in lines[-2] and "IST0102" in lines[-1]
+
+
+def test_a_name_as_long_as_a_file_is_shortened() -> None:
+    line = finding_line(finding(message="x" * 100_000))
+    assert line.startswith("a.yaml:1:1: warning [IST0101] Sidecar shop/web: ") and len(line) < 1000
+
+
+def test_up_prints_the_first_of_many_alike_and_those_that_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = EventPrinter()
+    for number in range(500):
+        printer.show(finding(number))
+    assert len(capsys.readouterr().err.splitlines()) == 11
+    for number in range(500):
+        printer.show(finding(number) | {"event": "resolved"})
+    printer.show(finding(7))
+    assert "hosts[7]" in capsys.readouterr().err

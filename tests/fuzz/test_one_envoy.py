@@ -14,7 +14,7 @@ from tests.live.harness import need_namespaces
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = 2000
 SEED = 1
-SECONDS = 600.0
+SECONDS = 900.0
 """Nothing more is generated then, and too few is a failure: idle, it takes two minutes."""
 ELSEWHERE = {
     "MeshConfig defaultConfig.proxyMetadata",  # the life of certificates: tests/live/test_rotation.py

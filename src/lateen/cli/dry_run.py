@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from lateen.base.findings import Severity
-from lateen.cli.events import finding_line
+from lateen.cli.events import finding_lines
 from lateen.cli.tables import print_table
 from lateen.cli.validate import as_json, judged
 
@@ -21,7 +21,7 @@ def dry_run(paths: tuple[str, ...], image_map: Path | None) -> int:
         ["NAMESPACE", "POD", "PROXY", "COMMAND"], [[row.namespace, row.pod, "yes" if row.is_meshed else "no", json.dumps(list(row.command))] for row in rows]
     )
     everything = (*found, *findings)
-    for finding in everything:
-        click.echo(finding_line(as_json(finding)), err=True)
+    for line in finding_lines(map(as_json, everything)):
+        click.echo(line, err=True)
     click.echo(f"{len(rows)} pods would run; nothing was started", err=True)
     return 1 if any(finding.severity is Severity.ERROR for finding in everything) else 0

@@ -1,6 +1,8 @@
 """What a living `up` prints: readiness once, then a line per change, finding and restart."""
 
 import errno
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -19,11 +21,18 @@ def tell(text: str, *, err: bool = False) -> None:
             raise
 
 
+MOST_ALIKE = 10
+"""How many findings of one code and one object are printed."""
+LONGEST_LINE = 800
+"""Characters of a finding that are printed: a name may be as long as a file."""
+
+
 class EventPrinter:
-    """Prints control's events. A finding is printed once, until it is resolved."""
+    """Prints control's events. A finding is printed once, until it is resolved; of many alike, the first."""
 
     def __init__(self) -> None:
         self._shown: set[str] = set()
+        self._alike: Counter[str] = Counter()
 
     def show(self, event: Json) -> None:
         """Prints one event; a kind it does not know prints nothing."""
@@ -33,12 +42,12 @@ class EventPrinter:
             case "no-proxy":
                 tell(f"{event['object']}: no proxy needs it")
             case "finding" if event["severity"] != "info":  # `lateen validate` tells those
-                text = finding_line(event)
-                if text not in self._shown:
-                    self._shown.add(text)
-                    tell(text, err=True)
+                self._finding(event)
             case "resolved":
-                self._shown.discard(finding_line(event))
+                text = finding_line(event)
+                if text in self._shown:
+                    self._shown.remove(text)
+                    self._alike[_of(event)] -= 1
             case "rejected":
                 hint = " (is the file there, and readable by the proxy's user?)" if "Invalid path" in event["message"] else ""
                 more = f" on {event['proxies']} proxies" if event["proxies"] > 1 else ""
@@ -48,15 +57,51 @@ class EventPrinter:
             case "pod" if event.get("message"):
                 tell(f"Pod {event['namespace']}/{event['name']}: {event['phase']}: {event['message']}", err=True)
 
+    def _finding(self, event: Json) -> None:
+        text, of = finding_line(event), _of(event)
+        if text in self._shown:
+            return
+        self._shown.add(text)
+        self._alike[of] += 1
+        if self._alike[of] <= MOST_ALIKE:
+            tell(text, err=True)
+        elif self._alike[of] == MOST_ALIKE + 1:
+            tell(f"… and more of {of} (`lateen validate` counts them)", err=True)
+
+
+def _name(finding: Json) -> str:
+    named = finding.get("object") or {}
+    return f"{named['kind']} {named['namespace']}/{named['name']}" if named.get("namespace") else f"{named['kind']} {named['name']}" if named else ""
+
+
+def _of(finding: Json) -> str:
+    return f"{finding['severity'].lower()} [{finding['code']}] {_name(finding) or finding.get('file', '')}"
+
 
 def finding_line(finding: Json) -> str:
-    """`file:line:column: severity [code] object: field: message (hint)`."""
+    """`file:line:column: severity [code] object: field: message (hint)`, shortened where somebody wrote very much."""
     place = ":".join(str(finding[key]) for key in ("file", "line", "column") if finding.get(key))
-    named = finding.get("object") or {}
-    what = f"{named['kind']} {named['namespace']}/{named['name']}: " if named.get("namespace") else f"{named['kind']} {named['name']}: " if named else ""
-    field = f"{finding['field']}: " if finding.get("field") else ""
+    what, field = (f"{one}: " if one else "" for one in (_name(finding), finding.get("field")))
     hint = f" ({finding['hint']})" if finding.get("hint") else ""
-    return f"{place + ': ' if place else ''}{finding['severity'].lower()} [{finding['code']}] {what}{field}{finding['message']}{hint}"
+    line = f"{place + ': ' if place else ''}{finding['severity'].lower()} [{finding['code']}] {what}{field}{finding['message']}"
+    return _shortened(line) + _shortened(hint)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} … (of {len(text)} characters)"
+
+
+def finding_lines(findings: Iterable[Json]) -> Iterator[str]:
+    """A line each, in order; of more than `MOST_ALIKE` of one code and object the first, and how many more there are."""
+    found = list(findings)
+    alike, printed = Counter(map(_of, found)), Counter[str]()
+    for one in found:
+        of = _of(one)
+        printed[of] += 1
+        if printed[of] <= MOST_ALIKE:
+            yield finding_line(one)
+        elif printed[of] == alike[of]:
+            yield f"… and {alike[of] - MOST_ALIKE} more of {of} (`lateen validate -o json` has all)"
 
 
 def print_ready(paths: MeshPaths, seconds: float | None) -> None:

@@ -7,7 +7,7 @@ import click
 
 from lateen.base.errors import UsageError
 from lateen.base.findings import Finding, Severity
-from lateen.cli.events import finding_line
+from lateen.cli.events import finding_lines
 from lateen.cli.options import mesh_paths, output_option
 from lateen.cli.rpc import Json, call
 from lateen.config.kinds.objects import Object
@@ -59,8 +59,8 @@ def validate_command(paths: tuple[str, ...], more: tuple[str, ...], name: str | 
     if output == "json":
         click.echo(json.dumps({"objects": checked.objects, "findings": [as_json(finding) for finding in findings]}, indent=2))
     else:
-        for finding in findings:
-            click.echo(finding_line(as_json(finding)))
+        for line in finding_lines(map(as_json, findings)):
+            click.echo(line)
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     click.echo(f"{checked.objects} objects, {errors} errors, {len(findings) - errors} other findings", err=True)
     sys.exit(1 if errors else 0)
