@@ -2,7 +2,9 @@
 
 Compared are sets of (code, kind, namespace/name), for the analyzers that look at traffic. A code says what is wrong, so it is ours as well where we have the same finding.
 Where we mean to differ: a Gateway that selects no workload gets a gateway pod here (no IST0101); ServiceEntries without address get one (no IST0134); wildcards that overlap
-are no conflict, the narrower takes its own (no IST0109); a condition or route that a prefix takes everything from is dead, `/` included (IST0130 and IST0131 where Istio is silent).
+are no conflict, the narrower takes its own (no IST0109); a condition or route that a prefix takes everything from is dead, `/` included (IST0130 and IST0131 where Istio is silent);
+of a Gateway that is not there nothing more is said (no IST0132 beside IST0101); a destination `{}` is refused where it is read, with another code.
+Not meant: a VirtualService bound to a Kubernetes Gateway is told that there is no such Gateway (IST0101 instead of IST0132).
 """
 
 import json
