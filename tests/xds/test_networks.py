@@ -140,9 +140,9 @@ def test_a_pod_is_in_the_network_of_its_label_the_root_namespace_or_its_address(
         (TWO, []),
         ("{one: {endpoints: [{fromRegistry: Kubernetes}]}}", []),
         ("{one: {endpoints: [{fromRegistry: other}]}}", ["IST0126"]),
-        ("{one: {endpoints: [{fromCidr: 10.0.0.0/99}]}}", ["LTN0225"]),
-        ("{one: {gateways: [{address: 192.0.2.1}]}}", ["LTN0225"]),
-        ("{one: {gateways: [{registryServiceName: gw.shop.svc.cluster.local, port: 443}]}}", ["LTN0225"]),
+        ("{one: {endpoints: [{fromCidr: 10.0.0.0/99}]}}", ["LTN0228"]),
+        ("{one: {gateways: [{address: 192.0.2.1}]}}", ["LTN0228"]),
+        ("{one: {gateways: [{registryServiceName: gw.shop.svc.cluster.local, port: 443}]}}", ["LTN0228"]),
     ],
 )
 def test_what_leads_nowhere_is_told(networks: str, codes: list[str]) -> None:

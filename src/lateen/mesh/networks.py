@@ -127,13 +127,13 @@ def _of_network(name: str, network: Network) -> Iterator[Finding]:
             text = f"{place}.fromRegistry: there is no such registry: `{written.from_registry}`"
             yield _finding("IST0126", Severity.ERROR, text, f"there is one cluster: {', '.join(sorted(REGISTRIES))}")
         if written.from_cidr and not _is_range(written.from_cidr):
-            yield _finding("LTN0225", Severity.ERROR, f"{place}.fromCidr: not a range of addresses: `{written.from_cidr}`", "as in 10.1.0.0/16")
+            yield _finding("LTN0228", Severity.ERROR, f"{place}.fromCidr: not a range of addresses: `{written.from_cidr}`", "as in 10.1.0.0/16")
     for at, gateway in enumerate(network.gateways):
         place = f"networks[{name}].gateways[{at}]"
         if not _is_usable(gateway):
             text = f"{place} is left out: a gateway needs an `address` that is an IP address, and a `port`"
             hint = "15443 is the usual port" if is_ip(gateway.address or "") else "write the address that clients of other networks reach, not a name"
-            yield _finding("LTN0225", Severity.WARNING, text, hint)
+            yield _finding("LTN0228", Severity.WARNING, text, hint)
 
 
 def _finding(code: str, severity: Severity, text: str, hint: str) -> Finding:
