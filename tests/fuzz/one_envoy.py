@@ -218,7 +218,9 @@ class Run:
         said = [evaluate(emitted, call) for call in calls]
         identity = self.court._identity(mesh.mesh.trust_domain or "cluster.local")
         seen = await asyncio.gather(*(made(call, identity, court._manner(emitted, call, result)) for call, result in zip(calls, said, strict=True)))
-        await self._log({one.port for one, result in zip(seen, said, strict=True) if result.tcp_proxy or result.manager})
+        await self._log(
+            {one.port for one, result in zip(seen, said, strict=True) if result.tcp_proxy or result.manager or result.outcome is Outcome.NO_FILTER_CHAIN}
+        )
         found = []
         for call, result, one in zip(calls, said, seen, strict=True):
             if is_first:

@@ -145,7 +145,9 @@ class Court:
                 return await made(call, identity, _manner(emitted, call, result))
 
         seen = await asyncio.gather(*map(one, calls, said))
-        logged = await _logged(place, {one.port for one, result in zip(seen, said, strict=True) if result.tcp_proxy or result.manager})
+        logged = await _logged(
+            place, {one.port for one, result in zip(seen, said, strict=True) if result.tcp_proxy or result.manager or result.outcome is Outcome.NO_FILTER_CHAIN}
+        )
         wrong = []
         for index, (call, result, one) in enumerate(zip(calls, said, seen, strict=True)):
             if result.outcome is not Outcome.UNSUPPORTED and (why := disagreement(emitted, call, result, one, logged.get(one.port, []))):
