@@ -38,7 +38,7 @@ Snapshot = dict[tuple[ResourceType, str], Resource]
 TRIES = 24
 """Changes of one field that are made in the search for one that proxies see."""
 MIXED = frozenset({"VirtualService", "DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "PeerAuthentication", "WorkloadEntry", "Service"})
-LOGS = ("accessLog", "defaultProviders", "extensionProviders")
+LOGS = ("accessLog", "disableEnvoyListenerLog", "defaultProviders", "extensionProviders")
 """Fields of the mesh that say where the access log goes: without the log of this test no call is judged."""
 
 

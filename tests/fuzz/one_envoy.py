@@ -45,6 +45,8 @@ spec.loader.exec_module(court)
 AGAIN_S = (0.0, 0.2, 1.0, 5.0)
 """A call that goes another way than it should is made again: workers take a change a moment after it is acknowledged."""
 LOG_S = 1.5
+ENTRY = re.compile(r"\n(?=CALL\t)")
+"""Between entries of the log. One may have several lines: a route may be called so."""
 CALLS_A_PUSH = 4
 MOST_CALLS = 4000
 DEADLY = "table_size: no prime"
@@ -238,7 +240,7 @@ class Run:
                 log.seek(self._read_to)
                 text, end, _ = log.read().rpartition(b"\n")
             self._read_to += len(text) + len(end)
-            for line in text.decode(errors="replace").splitlines():
+            for line in ENTRY.split(text.decode(errors="replace")):
                 if entry := Logged.read(line):
                     self._entries.setdefault(entry[0], []).append(entry[1])
             if ports <= self._entries.keys() or time.monotonic() > deadline:

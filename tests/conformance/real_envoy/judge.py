@@ -45,9 +45,8 @@ CODES = {
 def with_our_log(mesh: MeshConfig) -> MeshConfig:
     """The mesh configuration with the one access log that is read here, and with protocol detection that outlasts a machine under load: no call says when."""
     waits = {} if mesh.protocol_detection_timeout is not None else {"protocol_detection_timeout": PATIENT_S}
-    return msgspec.structs.replace(
-        mesh, **waits, access_log_file="/dev/stdout", access_log_format=FORMAT, access_log_encoding=MeshConfig().access_log_encoding, default_providers=None
-    )
+    log = {"access_log_file": "/dev/stdout", "access_log_format": FORMAT, "access_log_encoding": MeshConfig().access_log_encoding}
+    return msgspec.structs.replace(mesh, **waits, **log, disable_envoy_listener_log=False, default_providers=None)
 
 
 @dataclass(frozen=True)
