@@ -19,7 +19,7 @@ spec: {accessLogging: [{providers: [{name: envoy}], filter: {expression: "%s"}}]
     [
         "true",
         "response.code >= 400",
-        "response.code >= 400 && (request.method == 'GET' || !has(request.headers['x-a']))",
+        "response.code >= 400 && (request.method == 'GET' || !has(request.headers.accept))",
         "connection.mtls && request.url_path.contains('v1beta3')",
         'size(request.headers) > 0 ? a.b[0].c(1, "x") : -1.5e3 % 0x1Fu',
         "x in [1, 2u, .5, ] // a comment",
@@ -42,7 +42,9 @@ def test_expressions(text):
     [
         *("", "  ", "// nothing", "400x", "response.code >=", "response.code >= 400x", "a b", "(a", "a)", "f(a,)", "a ? b", "a.", "a.1", "a[", "'open"),
         *("a && && b", "{'a'}", "a = b", "a & b", "in", "a.in", "f(", "[1 2]", "#", "a == == b", "{'a' 1}", "1{a: 1}", "f(){a: 1}"),
-        "(" * 80 + "a" + ")" * 80,
+        *("has(a['x'])", "[1].all(1, true)", "package", "9223372036854775808", r"'\q'"),
+        "(" * 10_000 + "a" + ")" * 10_000,
+        "(" * 100_000,
     ],
 )
 def test_no_expressions(text):
