@@ -2,3 +2,9 @@
 
 It needs a certificate and control's TCP port, and no right beyond its user's. Called by `cli`; the parts are `node`'s.
 """
+
+from typing import Final
+
+WATCH: Final = "/lateen.v1.Agents/Watch"
+LEAVE: Final = "/lateen.v1.Agents/Leave"
+"""What agents ask of control."""

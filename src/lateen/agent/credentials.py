@@ -6,7 +6,6 @@ from typing import Final
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lateen.base.certificates import UNREADABLE
 from lateen.base.errors import LateenError
@@ -31,8 +30,7 @@ def given(folder: Path) -> Bundle:
         raise BadCredentials(f"no certificate in {folder}: {error.strerror}: {error.filename}; {_ADVICE}") from None
     bundle = Bundle(chain, Secret(key), root)
     try:
-        leaf = bundle.leaf()
-        belongs = load_pem_private_key(key, None).public_key() == leaf.public_key()
+        leaf, belongs = bundle.leaf(), bundle.is_whole()
         x509.load_pem_x509_certificates(root)
     except (*UNREADABLE, TypeError, IndexError) as error:
         raise BadCredentials(f"the certificate in {folder} is not readable: {error}; {_ADVICE}") from None
@@ -46,10 +44,9 @@ def given(folder: Path) -> Bundle:
 def identity_of(bundle: Bundle) -> SpiffeId:
     """Whose certificate it is. Raises BadCredentials, SpiffeError."""
     try:
-        names = bundle.leaf().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, *UNREADABLE):
-        names = x509.SubjectAlternativeName([])
-    identities = [str(name.value) for name in names if isinstance(name, x509.UniformResourceIdentifier)]
+        identities = bundle.identities()
+    except UNREADABLE:
+        identities = ()
     if len(identities) != 1:
         raise BadCredentials(f"the certificate is for no one workload; {_ADVICE}")
     return parse_spiffe(identities[0])

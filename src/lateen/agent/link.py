@@ -9,13 +9,12 @@ import grpc
 import grpc.aio
 import msgspec
 
+from lateen.agent import LEAVE, WATCH
 from lateen.base.errors import LateenError
 from lateen.config.kinds.istio.workload_entry import WorkloadProbe
 from lateen.node.certificates import Bundle
 from lateen.node.relay import CHANNEL_OPTIONS
 
-WATCH: Final = "/lateen.v1.Agents/Watch"
-LEAVE: Final = "/lateen.v1.Agents/Leave"
 _NAME: Final = "lateen-control"
 """What control's certificate says, at whatever address it is reached."""
 _OPTIONS: Final = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", _NAME), ("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 20_000))

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -189,23 +189,20 @@ class _Agent:
     def _pod(self) -> PodIdentity:
         """The process as its peers see it: with the labels of its group."""
         options = self.options
-        labels = dict(self.asked.labels if self.asked else {}) | dict(options.labels)
-        addresses = (options.address,)
-        place = {"interception": Interception.NONE, "locality": options.locality}
-        return PodIdentity(options.namespace, options.entry, self.identity.service_account, addresses, options.group, labels, **place)  # type: ignore[arg-type]  # by name
+        return PodIdentity(
+            options.namespace,
+            options.entry,
+            self.identity.service_account,
+            (options.address,),
+            options.group,
+            dict(self.asked.labels if self.asked else {}) | dict(options.labels),
+            interception=Interception.NONE,
+            locality=options.locality,
+        )
 
     def _own(self, pod: PodIdentity) -> PodIdentity:
         """As its proxy introduces it: the group's labels are control's to add, as they stand then."""
-        return PodIdentity(
-            pod.namespace,
-            pod.name,
-            pod.service_account,
-            pod.addresses,
-            pod.workload,
-            self.options.labels,
-            interception=pod.interception,
-            locality=pod.locality,
-        )
+        return replace(pod, labels=self.options.labels)
 
     def _sidecar_options(self) -> SidecarOptions:
         said = {"AUTO_REGISTER_GROUP": self.options.group, "OUTBOUND_LISTENERS": "WRITTEN"}

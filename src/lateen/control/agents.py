@@ -6,10 +6,11 @@ Over TCP with mutual TLS: the caller is who its certificate says, and is told of
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
+from lateen.agent import LEAVE, WATCH
 from lateen.base.errors import LateenError
 from lateen.base.spiffe import SpiffeId
 from lateen.config import store
@@ -22,8 +23,6 @@ from lateen.sources.registration import group_labels, refusal_of
 
 Json = dict[str, Any]
 """Any: JSON."""
-WATCH: Final = "/lateen.v1.Agents/Watch"
-LEAVE: Final = "/lateen.v1.Agents/Leave"
 
 
 def asked_of_members(group: WorkloadGroup) -> Json:

@@ -37,6 +37,7 @@ from lateen.identity.store import load_or_create
 from lateen.insight.scratch import Scratch
 from lateen.mesh.automatic_scope import SCOPE, ScopeMode
 from lateen.node import log
+from lateen.node.signer import METHOD as SIGN
 from lateen.serve.door import SERVER_OPTIONS, Context, peer_identity
 from lateen.sources.files import FileSource
 from lateen.sources.journal import Journal
@@ -151,7 +152,7 @@ class _Control:
         async def sign(request: Json) -> Json:
             return self.citadel.sign(request, None)
 
-        unary["/lateen.v1.Certificates/Sign"] = sign
+        unary[SIGN] = sign
         if self.node is not None:
             unary["/lateen.v1.Node/Report"] = self.node.report
             stream["/lateen.v1.Node/Watch"] = self.node.watch
@@ -220,7 +221,7 @@ class _Certificates(grpc.GenericRpcHandler):  # type: ignore[misc]  # as above
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """None: not ours."""
-        return self._handler if handler_call_details.method == "/lateen.v1.Certificates/Sign" else None
+        return self._handler if handler_call_details.method == SIGN else None
 
 
 def _unary(method: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from lateen.node.disk import open_tables
 from lateen.sources.registration import Registrant
 
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS registered (who TEXT PRIMARY KEY, health INTEGER) WITHOUT ROWID"
@@ -27,12 +28,7 @@ class Registrations:
         for is_last in (False, True):
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                table = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
-                table.execute("PRAGMA journal_mode = WAL")
-                table.execute("PRAGMA synchronous = NORMAL")
-                table.execute(_SCHEMA)
-                self._path.chmod(0o600)
-                return table
+                return open_tables(self._path, _SCHEMA, 1.0)
             except (sqlite3.Error, OSError) as error:
                 _log.warning("registrations are not readable", file=str(self._path), error=str(error))
             if not is_last:

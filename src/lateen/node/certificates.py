@@ -77,6 +77,18 @@ class Bundle:
         """The certificate itself. Raises ValueError."""
         return x509.load_pem_x509_certificates(self.chain)[0]
 
+    def identities(self) -> tuple[str, ...]:
+        """The URIs that the certificate names; a workload's has one. Raises ValueError."""
+        try:
+            names = self.leaf().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return ()
+        return tuple(str(name.value) for name in names if isinstance(name, x509.UniformResourceIdentifier))
+
+    def is_whole(self) -> bool:
+        """Whether the key is the certificate's. Raises ValueError, TypeError."""
+        return load_pem_private_key(self.key.reveal(), None).public_key() == self.leaf().public_key()
+
     def validity(self, issued_s: float) -> Validity:
         """When it holds. Raises ValueError."""
         leaf = self.leaf()
@@ -170,12 +182,9 @@ class CertificateKeeper:
         if bundle is None:
             return None
         try:
-            names = bundle.leaf().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-            is_ours = [name.value for name in names if isinstance(name, x509.UniformResourceIdentifier)] == [str(self._identity)]
-            is_whole = load_pem_private_key(bundle.key.reveal(), None).public_key() == bundle.leaf().public_key()
-        except (ValueError, TypeError, x509.ExtensionNotFound):
+            return bundle if bundle.identities() == (str(self._identity),) and bundle.is_whole() else None
+        except (ValueError, TypeError):
             return None
-        return bundle if is_ours and is_whole else None
 
     def _show(self, bundle: Bundle, validity: Validity, rotation: Rotation) -> None:
         self.state.serial = f"{bundle.leaf().serial_number:x}"

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from lateen.node.disk import make_directory
+from lateen.node.disk import make_directory, open_tables
 from lateen.wire.relay import Keep, Known, Record
 
 FILE: Final = "known-good.db"
@@ -122,12 +122,7 @@ class KnownGood:
         self.is_behind = False
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=5.0, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(_SCHEMA)
-        self._path.chmod(0o600)
-        return connection
+        return open_tables(self._path, _SCHEMA, 5.0)
 
     def _write(self, changes: dict[_Key, Known | None]) -> None:
         """In the thread. Raises sqlite3.Error; then nothing of `changes` is written."""
