@@ -3,6 +3,7 @@
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from lateen.base.addresses import is_plain_ip
 from lateen.insight.scratch import Scratch, Suspect
 from lateen.plan.server_tls import CURVES
 from lateen.wire.binary import envoy_path
@@ -13,7 +14,7 @@ from lateen.wire.pb.envoy.config.route.v3 import route_pb2
 from lateen.wire.pb.envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from lateen.wire.pb.envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from lateen.xds.any import packed
-from lateen.xds.check import is_address, nameless, problem
+from lateen.xds.check import nameless, problem
 from lateen.xds.resource import ResourceType
 
 
@@ -193,4 +194,4 @@ def test_endpoints_that_come_by_eds_are_addresses():
 
 @pytest.mark.parametrize(("text", "is_one"), [("0.0.0.0", True), ("255.1.2.3", True), ("256.1.2.3", False), ("1.2.3", False), ("::", True), ("a", False)])
 def test_addresses(text, is_one):
-    assert is_address(text) is is_one
+    assert is_plain_ip(text) is is_one

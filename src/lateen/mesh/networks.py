@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from math import lcm
 
+from lateen.base.addresses import is_ip, is_range
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ROOT_NAMESPACE, ObjectRef
 from lateen.config.defaults import NETWORKS_KEY, mesh_networks_of
@@ -46,15 +47,6 @@ def _is_usable(gateway: NetworkGateway) -> bool:
     return gateway.port > 0 and is_ip(gateway.address or "")
 
 
-def is_ip(text: str) -> bool:
-    """An IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 @index
 def gateways(db: Db) -> Mapping[str, tuple[Gateway, ...]]:
     """Network → its gateways, sorted; networks without one are left out."""
@@ -88,17 +80,9 @@ def _ranges(db: Db) -> tuple[tuple[str, str], ...]:
         for written in network.endpoints:
             if written.from_registry in REGISTRIES:
                 found.append(("", name))
-            elif written.from_cidr and _is_range(written.from_cidr):
+            elif written.from_cidr and is_range(written.from_cidr):
                 found.append((written.from_cidr, name))
     return tuple(sorted(found, key=lambda pair: not pair[0]))
-
-
-def _is_range(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def network_of(db: Db, labels: Mapping[str, str], address: str) -> str:
@@ -126,7 +110,7 @@ def _of_network(name: str, network: Network) -> Iterator[Finding]:
         if written.from_registry and written.from_registry not in REGISTRIES:
             text = f"{place}.fromRegistry: there is no such registry: `{written.from_registry}`"
             yield _finding("IST0126", Severity.ERROR, text, f"there is one cluster: {', '.join(sorted(REGISTRIES))}")
-        if written.from_cidr and not _is_range(written.from_cidr):
+        if written.from_cidr and not is_range(written.from_cidr):
             yield _finding("LTN0228", Severity.ERROR, f"{place}.fromCidr: not a range of addresses: `{written.from_cidr}`", "as in 10.1.0.0/16")
     for at, gateway in enumerate(network.gateways):
         place = f"networks[{name}].gateways[{at}]"

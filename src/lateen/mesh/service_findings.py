@@ -5,6 +5,7 @@ Codes: Istio's analyzers; LTN: ours. Each ServiceEntry is looked at by a query o
 
 from collections.abc import Iterator
 
+from lateen.base.addresses import is_callable
 from lateen.base.findings import Finding, Severity
 from lateen.base.names import ObjectRef
 from lateen.config.store import OBJECTS
@@ -118,11 +119,7 @@ def _endpoints(service: Service, found: tuple[Endpoint, ...], key: ObjectRef) ->
         text = "DNS_ROUND_ROBIN resolves one name; the first endpoint counts"
         yield Finding("LTN0514", Severity.WARNING, text, key, "spec.endpoints", "use DNS for several")
     if service.resolution is Resolution.STATIC:
-        names = sorted({one.address for one in found if not _is_literal(one.address)})
+        names = sorted({one.address for one in found if not is_callable(one.address)})
         if names:
             text = f"a STATIC entry takes addresses only; this endpoint is left out: `{names[0]}`"
             yield Finding("LTN0515", Severity.WARNING, text, key, "spec.resolution", "use DNS")
-
-
-def _is_literal(address: str) -> bool:
-    return address.startswith("unix://") or (":" in address and "%" not in address) or address.replace(".", "").isdigit()

@@ -2,8 +2,7 @@
 
 Called by the files beside it."""
 
-from ipaddress import ip_address
-
+from lateen.base.addresses import is_ip
 from lateen.mesh.view import View
 
 _MODE = "INTERCEPTION_MODE"
@@ -30,11 +29,7 @@ def is_bindable(address: str) -> bool:
     """Something that a listener can be at: an IP address, or a unix socket by its absolute path."""
     if address.startswith("unix://"):
         return address.startswith("unix:///")
-    try:
-        ip_address(address)
-    except ValueError:
-        return False
-    return True
+    return is_ip(address)
 
 
 def wildcards(view: View) -> tuple[str, ...]:

@@ -4,17 +4,17 @@ Called wherever a resource is made, once for each; a resource with a problem is 
 descriptors; what else it refuses, by asking it: the tests offer it each of these hazards.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from itertools import chain, product
 from typing import Any
 
 import re2
 from google.protobuf.message import Message
 
+from lateen.base.addresses import is_plain_ip
 from lateen.config.validate.names import CIPHER_SUITES
 from lateen.mesh import log_formats
 from lateen.mesh.header_values import is_format
@@ -31,7 +31,6 @@ LONGEST_ALPN = 255
 _MOST = 2**32 - 1
 _LONGEST_S = 9223372036
 """Of a duration: what fits into 64 bits of nanoseconds."""
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}")
 _FIXED_HEADERS = frozenset({"host"})
 _MOST_KEYS = 100_000
 """Combinations of one listener's conditions that are compared; beyond, Envoy decides."""
@@ -51,17 +50,6 @@ def shared_domain(hosts: Iterable[Iterable[str]]) -> str:
             return f"virtual_hosts: the domain {domain!r} twice"
         seen.add(lowered)
     return ""
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an IP address."""
-    if _IPV4.fullmatch(text):
-        return True
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
 
 
 @lru_cache(4096)
@@ -145,7 +133,7 @@ def _pipe(pipe: Any) -> str:
 
 
 def _range(cidr: Any) -> str:
-    if not is_address(cidr.address_prefix):
+    if not is_plain_ip(cidr.address_prefix):
         return f".address_prefix: {cidr.address_prefix!r} is no address"
     return "" if cidr.prefix_len.value <= (128 if ":" in cidr.address_prefix else 32) else f".prefix_len: {cidr.prefix_len.value}"
 
@@ -155,7 +143,7 @@ def nameless(assignment: Any) -> str:
     for index, group in enumerate(assignment.endpoints):
         for at, one in enumerate(group.lb_endpoints):
             address = one.endpoint.address
-            if address.HasField("socket_address") and not is_address(address.socket_address.address):
+            if address.HasField("socket_address") and not is_plain_ip(address.socket_address.address):
                 return f"endpoints[{index}].lb_endpoints[{at}]: {address.socket_address.address!r} is no address"
     return ""
 
@@ -172,7 +160,7 @@ def _assignment(assignment: Any) -> str:
 
 def _bound(binding: Any) -> str:
     address = binding.source_address.address
-    return f".source_address: {address!r} is no address" if binding.HasField("source_address") and not is_address(address) else ""
+    return f".source_address: {address!r} is no address" if binding.HasField("source_address") and not is_plain_ip(address) else ""
 
 
 def _client_tls(context: Any) -> str:
@@ -221,7 +209,7 @@ def _cluster(cluster: Any) -> str:
 
 def _listener(listener: Any) -> str:
     for place in (listener.address, *(one.address for one in listener.additional_addresses)):
-        if place.HasField("socket_address") and not is_address(place.socket_address.address):
+        if place.HasField("socket_address") and not is_plain_ip(place.socket_address.address):
             return f".address: {place.socket_address.address!r} is no address"
     seen: set[tuple[Any, ...]] = set()
     for index, one in enumerate(listener.filter_chains):

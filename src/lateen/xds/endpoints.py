@@ -6,6 +6,7 @@ Bytes are shared by all views whose assignment key is equal.
 from dataclasses import replace
 from functools import lru_cache
 
+from lateen.base.addresses import is_plain_ip
 from lateen.base.names import ObjectRef
 from lateen.incremental import Db, query
 from lateen.mesh.model import Health, Locality
@@ -18,7 +19,7 @@ from lateen.plan.load_assignments import MAX_WEIGHT, AssignmentKey
 from lateen.plan.load_assignments import load_assignment as planned
 from lateen.plan.outbound_clusters import assignment_key, nearness, network_at
 from lateen.xds.assignment_message import assignment_message
-from lateen.xds.check import is_address, nameless, problem
+from lateen.xds.check import nameless, problem
 from lateen.xds.clusters import common_target, eds_target, is_eds
 from lateen.xds.resource import Common, Resource, ResourceType
 
@@ -68,7 +69,7 @@ def _is_plain(assignment: Assignment) -> bool:
     for group in assignment.groups:
         kinds = set()
         for host in group.hosts:
-            if not is_address(host.address):
+            if not is_plain_ip(host.address):
                 return False
             kinds.add((host.port, host.weight, host.health is Health.HEALTHY, host.has_mesh_tls))
             weights += host.weight

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lateen.base.addresses import is_ip
 from lateen.base.findings import Finding
 from lateen.config.kinds.istio.gateway import Gateway, Server, ServerTls, ServerTlsMode
 from lateen.config.validate.names import (
@@ -12,7 +13,6 @@ from lateen.config.validate.names import (
     check_port,
     check_protocol,
     check_unix_path,
-    is_ip,
     is_label,
 )
 from lateen.config.validate.report import Report

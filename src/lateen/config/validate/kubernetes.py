@@ -1,7 +1,6 @@
 """What the API server of Kubernetes refuses in objects that the mesh reads, where it would break what comes of them. Source: Kubernetes, validation."""
 
-from ipaddress import ip_address
-
+from lateen.base.addresses import is_ip
 from lateen.base.findings import Finding
 from lateen.config.kinds.kubernetes.service import Service, ServicePort
 from lateen.config.validate.report import Report
@@ -16,7 +15,7 @@ def check_service(item: Service) -> tuple[Finding, ...]:
     report = Report(item)
     places = [("spec.clusterIP", item.spec.cluster_ip), *((f"spec.clusterIPs[{at}]", one) for at, one in enumerate(item.spec.cluster_ips))]
     for field, address in places:
-        if address not in ("", NO_ADDRESS) and not _is_address(address):
+        if address not in ("", NO_ADDRESS) and not is_ip(address):
             report.error(field, f"not an IP address: {address!r}", f"leave it out, or {NO_ADDRESS} for a headless service")
     for at, port in enumerate(item.spec.ports):
         if not 1 <= port.port <= HIGHEST_PORT:
@@ -41,11 +40,3 @@ def _check_distinct(report: Report, ports: tuple[ServicePort, ...]) -> None:
         elif port.name and port.name in names:
             report.error(f"spec.ports[{at}].name", f"twice in one Service: `{port.name}`")
         names.add(port.name)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

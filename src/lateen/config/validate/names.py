@@ -1,12 +1,12 @@
 """Rules for names: hosts, labels, ports, addresses, regular expressions, durations. Source: Istio, pkg/config/validation; RFC 1123."""
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import re2
 
+from lateen.base.addresses import is_ip
 from lateen.config.kinds.values import Duration
 from lateen.config.validate.report import Report
 
@@ -41,24 +41,6 @@ TLS_PROTOCOLS = frozenset({"https", "tls"})
 def is_label(text: str) -> bool:
     """Whether it is one DNS label."""
     return len(text) <= MAX_LABEL and _LABEL.fullmatch(text) is not None
-
-
-def is_ip(text: str) -> bool:
-    """Whether it is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_subnet(text: str) -> bool:
-    """Whether it is an IP address or a CIDR block (host bits may be set)."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
 
 
 def host_problem(host: str, allows_wildcard: bool = True) -> str:

@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from lateen.base.addresses import is_range
 from lateen.base.findings import Finding
 from lateen.config.kinds.istio.authorization_policy import Action, AuthorizationPolicy, Condition, Operation, Rule, Source
 from lateen.config.kinds.istio.peer_authentication import PeerAuthentication
 from lateen.config.kinds.istio.request_authentication import JwtRule, RequestAuthentication
 from lateen.config.validate.attachment import check_attachment
-from lateen.config.validate.names import check_duration, check_port, check_selector, is_header_token, is_subnet
+from lateen.config.validate.names import check_duration, check_port, check_selector, is_header_token
 from lateen.config.validate.report import Report
 
 DRY_RUN = "istio.io/dry-run"
@@ -192,7 +193,7 @@ def _source(report: Report, field: str, source: Source) -> None:
 
 def _blocks(report: Report, field: str, values: Sequence[str]) -> None:
     for index, value in enumerate(values):
-        if value and not is_subnet(value):
+        if value and not is_range(value):
             report.error(f"{field}[{index}]", f"not an IP address or CIDR block: `{value}`")
 
 

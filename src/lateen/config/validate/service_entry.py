@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from lateen.base.addresses import is_ip, is_range
 from lateen.base.findings import Finding
 from lateen.config.kinds.istio.service_entry import Resolution, ServiceEntry, ServiceEntrySpec
 from lateen.config.kinds.istio.workload_entry import WorkloadEntry, WorkloadEntrySpec, WorkloadGroup, WorkloadProbe
@@ -17,9 +18,7 @@ from lateen.config.validate.names import (
     check_unix_path,
     host_problem,
     is_header_token,
-    is_ip,
     is_label,
-    is_subnet,
 )
 from lateen.config.validate.report import Report
 
@@ -54,7 +53,7 @@ def check(item: ServiceEntry) -> tuple[Finding, ...]:
 def _addresses(report: Report, spec: ServiceEntrySpec) -> None:
     for index, address in enumerate(spec.addresses):
         field = f"spec.addresses[{index}]"
-        if not is_subnet(address):
+        if not is_range(address):
             report.error(field, f"not an IP address or CIDR block: `{address}`")
         if "/" in address and spec.resolution not in (Resolution.NONE, Resolution.STATIC):
             report.error(field, f"a CIDR block goes with resolution NONE or STATIC only: `{address}`")

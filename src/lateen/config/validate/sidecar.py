@@ -1,5 +1,6 @@
 """Sidecar: listeners in and out, egress hosts, the outbound policy. Source: Istio, ValidateSidecar."""
 
+from lateen.base.addresses import is_ip
 from lateen.base.findings import Finding
 from lateen.config.kinds.istio.gateway import ServerTlsMode
 from lateen.config.kinds.istio.sidecar import CaptureMode, EgressListener, IngressListener, OutboundMode, Sidecar, SidecarSpec
@@ -12,7 +13,6 @@ from lateen.config.validate.names import (
     check_protocol,
     check_selector,
     check_unix_path,
-    is_ip,
     is_label,
 )
 from lateen.config.validate.report import Report

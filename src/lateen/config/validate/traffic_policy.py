@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from lateen.base.addresses import is_ip
 from lateen.config.kinds.istio.traffic_policy import (
     ClientTls,
     ClientTlsMode,
@@ -17,7 +18,7 @@ from lateen.config.kinds.istio.traffic_policy import (
     Tunnel,
     ZoneAwareLb,
 )
-from lateen.config.validate.names import MAX_HOST, check_duration, check_header_name, check_matched, check_percentage, check_port, host_problem, is_ip
+from lateen.config.validate.names import MAX_HOST, check_duration, check_header_name, check_matched, check_percentage, check_port, host_problem
 from lateen.config.validate.report import Report
 
 MAX_TABLE = 5_000_011

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lateen.base.addresses import is_ip, is_range
 from lateen.base.findings import Finding
 from lateen.base.names import MESH_GATEWAY
 from lateen.config.kinds.istio.virtual_service import (
@@ -18,8 +19,6 @@ from lateen.config.validate.names import (
     check_labels,
     check_port,
     host_problem,
-    is_ip,
-    is_subnet,
 )
 from lateen.config.validate.report import Report
 
@@ -94,7 +93,7 @@ def is_within(host: str, of: str) -> bool:
 
 def _matches(report: Report, field: str, match: TlsMatch | TcpMatch) -> None:
     for index, subnet in enumerate(match.destination_subnets):
-        if not is_subnet(subnet):
+        if not is_range(subnet):
             report.error(f"{field}.destinationSubnets[{index}]", f"not an address or a CIDR block: `{subnet}`")
     if match.port:
         check_port(report, f"{field}.port", match.port)
@@ -129,7 +128,7 @@ def _tcp_route(report: Report, field: str, route: TcpRoute) -> None:
     for index, match in enumerate(route.match):
         here = f"{field}.match[{index}]"
         _matches(report, here, match)
-        if match.source_subnet and not is_subnet(match.source_subnet):
+        if match.source_subnet and not is_range(match.source_subnet):
             report.error(f"{here}.sourceSubnet", f"not an address or a CIDR block: `{match.source_subnet}`")
     if not route.route:
         report.error(f"{field}.route", "a tcp route needs a destination")
