@@ -7,10 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from tests.control.harness import Control
 from tests.live.harness import until
 from tests.ports import free_port
+from tests.servers import JsonServer
 
 pytestmark = pytest.mark.live
 MESH = """
@@ -55,26 +54,14 @@ spec:
 ADDRESSES = {"north": "127.9.3.1", "south": "127.9.3.2", "callers": "127.9.3.3", "west": "127.9.3.4"}
 
 
-class Application:
+class Application(JsonServer):
     """Answers with its name and what the proxy said of the caller; `is_well` decides the answer to `/well`."""
 
     def __init__(self, name: str) -> None:
         self.is_well = True
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(handler) -> None:
-                body = json.dumps({"name": name, "peer": handler.headers.get("x-forwarded-client-cert", "")}).encode()
-                handler.send_response(200 if self.is_well or handler.path != "/well" else 503)
-                handler.send_header("content-length", str(len(body)))
-                handler.end_headers()
-                handler.wfile.write(body)
-
-            def log_message(handler, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__(
+            lambda path, headers: (200 if self.is_well or path != "/well" else 503, {"name": name, "peer": headers.get("x-forwarded-client-cert", "")})
+        )
 
 
 class Agent:

@@ -4,9 +4,7 @@ import http.client
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from lateen.wire.binary import envoy_path
 from tests.control.harness import Control, bootstrap
 from tests.live.harness import until
 from tests.ports import free_port
+from tests.servers import JsonServer
 
 pytestmark = pytest.mark.live
 ADDRESS = "127.9.0.1"
@@ -45,26 +44,6 @@ spec:
   ingress: [{{port: {{number: {port}, name: http, protocol: HTTP}}, bind: {address}, captureMode: NONE, defaultEndpoint: "127.0.0.1:{app}"}}]
   egress: [{{hosts: ["~/*"]}}]
 """
-
-
-class Application:
-    """Answers with the headers it got."""
-
-    def __init__(self) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 class ForeignEnvoy:
@@ -107,7 +86,7 @@ class Rig:
     """Control, the application and ports."""
 
     def __init__(self) -> None:
-        self.app, self.service, self.port = Application(), free_port(), free_port()
+        self.app, self.service, self.port = JsonServer(lambda _, headers: (200, headers)), free_port(), free_port()
         self.control = Control(mesh=MESH.format(service=self.service, port=self.port, app=self.app.port, address=ADDRESS)).start()
         self.envoys: list[ForeignEnvoy] = []
 

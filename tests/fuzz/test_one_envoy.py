@@ -1,17 +1,12 @@
 """Two thousand generated configurations through one real Envoy: all taken, none that is taken and dead, and every field that is said to work among them."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fuzz.outcome import outcome
 from tests.live.harness import need_namespaces
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = 2000
 SEED = 1
 SECONDS = 900.0
@@ -26,13 +21,7 @@ ELSEWHERE = {
 def found() -> dict[str, Any]:
     """What came of them. Envoy is not loaded for longer than it takes: about two minutes of one core."""
     need_namespaces()
-    program = [sys.executable, "-m", "tests.fuzz.one_envoy", str(SEED), str(CONFIGURATIONS), str(SECONDS)]
-    paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'conformance' / 'real_envoy'}", "PYTHONHASHSEED": "0"}  # the seed decides alone
-    done = subprocess.run(program, capture_output=True, text=True, timeout=2 * SECONDS, cwd=ROOT, env=os.environ | paths)
-    assert done.stdout, done.stderr[-3000:]
-    read: dict[str, Any] = json.loads(done.stdout)
-    print({name: value for name, value in read.items() if not isinstance(value, list)})
-    return read
+    return outcome("one_envoy", SEED, CONFIGURATIONS, seconds=SECONDS)
 
 
 @pytest.mark.live
