@@ -68,6 +68,25 @@ def test_a_match(wide: tuple[Mesh, dict[int, int]], what: str) -> None:
     assert found == [str(status)] * len(yes) + ["200"] * len(no)
 
 
+def test_a_path_is_normalised_before_it_is_matched(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """As `pathNormalization` is by default: dots are resolved, and slashes stay as many as they are."""
+    asked = [f"--path-as-is http://wide:8000{path}" for path in ("/x/../any/case", "/./any/%63ase", "//any/case")]
+    assert statuses(wide[0], asked) == ["210", "210", "200"]
+
+
+def test_a_match_has_statistics_of_its_own(wide: tuple[Mesh, dict[int, int]]) -> None:
+    """`statPrefix`, told where the pod tells its metrics."""
+    told = re.compile(r"^envoy_vhost_\w+_route_weighed_upstream_rq_total\S* (\d+)$", re.MULTILINE)
+
+    def counted() -> int:
+        page = wide[0].exec("deploy/client", "curl", "-s", "http://127.0.0.1:15020/stats/prometheus", namespace="shop").stdout
+        return sum(map(int, told.findall(page)))
+
+    before = counted()
+    assert statuses(wide[0], ["-H x-user:me http://wide:8000/weighed"] * 3) == ["200"] * 3
+    until(lambda: counted() == before + 3, what="its requests are counted")
+
+
 def test_headers_of_a_route_and_of_its_destination(wide: tuple[Mesh, dict[int, int]]) -> None:
     found = answers(wide[0], [f"-H x-user:{user} http://wide:8000/weighed" for user in range(60)])
     assert {(one["version"], one["headers"]["x-side"], one["out"]["x-out"][0]) for one in found} == {("v1", "one", "one"), ("v2", "two", "two")}
